@@ -1,0 +1,13 @@
+from __future__ import annotations
+
+from django.apps import AppConfig
+
+
+class AuthflowsConfig(AppConfig):
+    name = "authflows"
+    verbose_name = "Ways in and credentials"
+
+    def ready(self) -> None:
+        from authflows import invalidation
+
+        invalidation.connect()

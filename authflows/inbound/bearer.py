@@ -1,0 +1,97 @@
+"""Who is calling? From the bearer token of a request to a principal.
+
+The kind of token is told by its shape, never by trying one verifier after another (RS-14, T5). Every refusal
+looks the same to the caller; the reason is for the call record.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+from authflows.inbound.api_keys import looks_like_key
+from authflows.inbound.principals import principal_for
+from authflows.models import ApiKey
+from servers import changes
+from servers.access import Principal
+
+
+class Refusal(StrEnum):
+    """Why a credential does not open the door; for records, never for the caller."""
+
+    MISSING = "credential_missing"
+    DUPLICATED = "credential_duplicated"
+    IN_URL = "credential_in_url"
+    MALFORMED = "credential_malformed"
+    UNKNOWN = "credential_unknown"
+    EXPIRED = "credential_expired"
+    INACTIVE = "principal_inactive"
+
+
+@dataclass(frozen=True, slots=True)
+class Unauthenticated:
+    """No principal, and why."""
+
+    reason: Refusal
+
+    def __bool__(self) -> Literal[False]:
+        return False
+
+
+_by_digest: changes.Cache[bytes, Principal] = changes.Cache()
+_LONGEST_TOKEN = 4096
+
+
+def authenticate(header: bytes | None, *, now: float, may_load: bool = True) -> Principal | Unauthenticated:
+    """The principal behind an Authorization header value at `now` (Unix seconds).
+
+    Raises changes.NotCached when the answer is not in memory and `may_load` is False.
+    """
+    if header is None:
+        return Unauthenticated(Refusal.MISSING)
+    scheme, _, token = header.partition(b" ")
+    token = token.strip(b" ")
+    if scheme.lower() != b"bearer" or not token or len(token) > _LONGEST_TOKEN:
+        return Unauthenticated(Refusal.MALFORMED)
+    digest = hashlib.sha256(token).digest()
+    principal = _by_digest.peek(digest)
+    if principal is None:
+        text = token.decode("latin-1")
+        if not looks_like_key(text):
+            return Unauthenticated(Refusal.MALFORMED)
+        principal = _by_digest.get(digest, lambda: _load_key(digest.hex()), may_load=may_load)
+        if principal is None:
+            return Unauthenticated(Refusal.UNKNOWN)
+    if principal.credential_expires_at is not None and principal.credential_expires_at <= now:
+        return Unauthenticated(Refusal.EXPIRED)
+    if not principal.active:
+        return Unauthenticated(Refusal.INACTIVE)
+    return principal
+
+
+def _load_key(digest: str) -> Principal | None:
+    key = ApiKey.objects.select_related("owner").filter(digest=digest, revoked_at__isnull=True).first()
+    if key is None:
+        return None
+    limited_to = frozenset(key.servers.values_list("pk", flat=True)) if key.limited else None
+    return principal_for(
+        key.owner,
+        credential=f"api_key:{key.pk}",
+        credential_expires_at=key.expires_at.timestamp() if key.expires_at else None,
+        limited_to=limited_to,
+    )
+
+
+def _on_change(kind: str, key: str) -> None:
+    if kind == "api_key":
+        _by_digest.evict(bytes.fromhex(key))
+    elif kind == "user":
+        _by_digest.evict_where(lambda _, principal: str(principal.user_id) == key)
+    elif kind in ("tenant", "server"):
+        # A deleted tenant or server leaves the sets of those who belonged to it; the ids never come back.
+        return
+
+
+changes.listen(_on_change)

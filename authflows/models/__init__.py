@@ -1,0 +1,8 @@
+"""How callers prove who they are, and what the gateway holds to prove itself upstream."""
+
+from __future__ import annotations
+
+from authflows.models.keys import ApiKey, VirtualAccount
+from authflows.models.links import OneTimeLink
+
+__all__ = ["ApiKey", "OneTimeLink", "VirtualAccount"]

@@ -1,0 +1,234 @@
+"""Every setting of Gatehouse, in sections. Each is an environment variable, read once, documented in
+docs/configuration.md (a test compares the two). Unknown names and values stop the start.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import dj_database_url
+from django.core.exceptions import ImproperlyConfigured
+
+from gateway_project import keys
+from gateway_project.env import (
+    env_bool,
+    env_choice,
+    env_int,
+    env_list,
+    env_origin,
+    env_secret,
+    env_text,
+    refuse_unknown,
+)
+
+VERSION = "0.1.0"
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+# --- Where things are ---------------------------------------------------------------------------
+
+DATA_DIR = Path(env_text("GATEHOUSE_DATA_DIR", str(BASE_DIR / "var")))
+PUBLIC_URL = env_origin("GATEHOUSE_PUBLIC_URL", "http://127.0.0.1:8000")
+_public = urlsplit(PUBLIC_URL)
+PUBLIC_HOST = _public.hostname or ""
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+HTTPS = _public.scheme == "https"
+if not HTTPS and not _is_loopback(PUBLIC_HOST):
+    raise ImproperlyConfigured(
+        f"GATEHOUSE_PUBLIC_URL is {PUBLIC_URL!r}: plain http is for this machine alone. Use https."
+    )
+
+# --- Keys (promise 8: no sample or weak key is accepted) ------------------------------------------
+
+SECRET_KEY = keys.checked_secret_key(env_secret("GATEHOUSE_SECRET_KEY", DATA_DIR / keys.SECRET_KEY_FILE))
+KEY_RING = keys.checked_key_ring(env_secret("GATEHOUSE_KEY_RING", DATA_DIR / keys.KEY_RING_FILE))
+
+# What `env://` and `file://` references may read; without these they are refused.
+SECRET_ENVIRONMENT = frozenset(env_list("GATEHOUSE_SECRET_ENV"))
+SECRET_FOLDERS = [Path(folder) for folder in env_list("GATEHOUSE_SECRET_DIRS")]
+
+# --- Hosts and origins ----------------------------------------------------------------------------
+
+DEBUG = env_bool("GATEHOUSE_DEBUG", False)
+if DEBUG and HTTPS:
+    raise ImproperlyConfigured("GATEHOUSE_DEBUG=true shows internals; it works only with a loopback public URL.")
+_loopback_names = ["127.0.0.1", "localhost", "[::1]"] if _is_loopback(PUBLIC_HOST) else []
+_public_name = f"[{PUBLIC_HOST}]" if ":" in PUBLIC_HOST else PUBLIC_HOST
+ALLOWED_HOSTS = list(dict.fromkeys([_public_name, *_loopback_names, *env_list("GATEHOUSE_ALLOWED_HOSTS")]))
+ALLOWED_ORIGINS = [PUBLIC_URL, *env_list("GATEHOUSE_ALLOWED_ORIGINS")]
+BEHIND_TLS_PROXY = env_bool("GATEHOUSE_BEHIND_TLS_PROXY", False)
+CSRF_TRUSTED_ORIGINS = [PUBLIC_URL]
+
+# --- Applications ---------------------------------------------------------------------------------
+
+INSTALLED_APPS = [
+    "daphne",  # first: its `runserver` serves the ASGI application in development
+    "gateway_project.apps.GatehouseAdminConfig",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "channels",
+    "servers",
+    "authflows",
+    "proxy",
+    "gateway_project.apps.GatewayProjectConfig",
+]
+MIDDLEWARE = [
+    "gateway_project.middleware.RequestIdMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "gateway_project.middleware.SecurityHeadersMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.auth.middleware.LoginRequiredMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+ROOT_URLCONF = "gateway_project.urls"
+ASGI_APPLICATION = "gateway_project.asgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    }
+]
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# --- Database -------------------------------------------------------------------------------------
+
+DATABASE_URL = env_secret("DATABASE_URL", default=f"sqlite:///{DATA_DIR / 'gatehouse.sqlite3'}")
+
+
+def _database(url: str) -> dict[str, Any]:
+    try:
+        config: dict[str, Any] = dict(dj_database_url.parse(url))
+    except (ValueError, KeyError) as error:
+        raise ImproperlyConfigured("DATABASE_URL is not a database URL (sqlite:///… or postgres://…).") from error
+    engine = config["ENGINE"].rpartition(".")[2]
+    if engine == "sqlite3":
+        # IMMEDIATE: a transaction that will write waits for the lock at its start instead of failing half-way.
+        pragmas = "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA busy_timeout=10000;"
+        config["OPTIONS"] = {"init_command": pragmas, "transaction_mode": "IMMEDIATE", "timeout": 10}
+    elif engine == "postgresql":
+        config["OPTIONS"] = {**config.get("OPTIONS", {}), "pool": {"min_size": 1, "max_size": 16, "timeout": 10}}
+    else:
+        raise ImproperlyConfigured("DATABASE_URL: Gatehouse runs on SQLite or PostgreSQL.")
+    return config
+
+
+DATABASES = {"default": _database(DATABASE_URL)}
+
+# --- People and sessions --------------------------------------------------------------------------
+
+LOGIN_URL = "sign-in"
+LOGIN_REDIRECT_URL = "portal"
+LOGOUT_REDIRECT_URL = "sign-in"
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {
+        "NAME": "django.contrib.auth.password_validation.MinimumLengthValidator",
+        "OPTIONS": {"min_length": 12},
+    },
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
+]
+SESSION_COOKIE_NAME = "__Host-gatehouse" if HTTPS else "gatehouse"
+SESSION_COOKIE_AGE = 12 * 3600
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = "Lax"
+SESSION_COOKIE_SECURE = HTTPS
+CSRF_COOKIE_NAME = "__Host-gatehouse-csrf" if HTTPS else "gatehouse-csrf"
+CSRF_COOKIE_SECURE = HTTPS
+CSRF_COOKIE_HTTPONLY = True
+CSRF_COOKIE_SAMESITE = "Lax"
+
+# --- Browser security -----------------------------------------------------------------------------
+
+SECURE_SSL_REDIRECT = HTTPS
+SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$"]
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if BEHIND_TLS_PROXY else None
+SECURE_HSTS_SECONDS = 31536000 if HTTPS else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = HTTPS
+SECURE_HSTS_PRELOAD = HTTPS
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+# The name and shape of Django 6's setting, so that our middleware can be dropped there.
+SECURE_CSP = {
+    "default-src": ["'self'"],
+    "base-uri": ["'none'"],
+    "form-action": ["'self'"],
+    "frame-ancestors": ["'none'"],
+    "object-src": ["'none'"],
+    "img-src": ["'self'", "data:"],
+}
+
+# --- Language, time, static files -----------------------------------------------------------------
+
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"
+USE_TZ = True
+USE_I18N = True
+STATIC_URL = "static/"
+STATIC_ROOT = DATA_DIR / "static"
+STATICFILES_DIRS = [BASE_DIR / "gateway_project" / "static"]
+# Read straight from the packages: nothing to collect before the first start.
+WHITENOISE_USE_FINDERS = True
+WHITENOISE_AUTOREFRESH = DEBUG
+
+# --- The path of a call ---------------------------------------------------------------------------
+
+MAX_REQUEST_BYTES = env_int("GATEHOUSE_MAX_REQUEST_BYTES", 4 * 1024 * 1024, minimum=1024)
+MAX_RESPONSE_BYTES = env_int("GATEHOUSE_MAX_RESPONSE_BYTES", 64 * 1024 * 1024, minimum=1024)
+MAX_STREAM_SECONDS = env_int("GATEHOUSE_MAX_STREAM_SECONDS", 24 * 3600, minimum=60)
+STREAM_KEEPALIVE_SECONDS = env_int("GATEHOUSE_STREAM_KEEPALIVE_SECONDS", 15, minimum=1)
+MAX_STREAMS_PER_CALLER = env_int("GATEHOUSE_MAX_STREAMS_PER_CALLER", 64, minimum=1)
+SESSION_LIFETIME_SECONDS = env_int("GATEHOUSE_SESSION_LIFETIME_SECONDS", 24 * 3600, minimum=60)
+UPSTREAM_IDLE_SECONDS = env_int("GATEHOUSE_UPSTREAM_IDLE_SECONDS", 4, minimum=1)
+
+# --- Records and logs -----------------------------------------------------------------------------
+
+CALL_QUEUE_SIZE = env_int("GATEHOUSE_CALL_QUEUE_SIZE", 50_000, minimum=100)
+LOG_LEVEL = env_choice("GATEHOUSE_LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR"))
+LOG_CALLS = env_bool("GATEHOUSE_LOG_CALLS", False)
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "filters": {"redact": {"()": "gateway_project.logging.RedactSecrets"}},
+    "formatters": {"json": {"()": "gateway_project.logging.JsonFormatter"}},
+    "handlers": {
+        "stderr": {"class": "logging.StreamHandler", "formatter": "json", "filters": ["redact"]},
+    },
+    "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
+    "loggers": {
+        # Requests that Django refuses are the caller's mistakes; a warning each would drown ours.
+        "django.request": {"level": "ERROR"},
+        "django.security.DisallowedHost": {"level": "CRITICAL"},
+    },
+}
+
+refuse_unknown()

@@ -1,0 +1,4 @@
+class R:
+    lost=0
+    def waiting(self): return 0
+recorder=R()

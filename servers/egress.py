@@ -1,0 +1,206 @@
+"""The one door for outbound HTTP (promise 5): which addresses may be called, and the only HTTP clients.
+
+`checked_addresses()` is the rule: every address that a host resolves to must be public, or the exact host and
+port must be listed as a private destination by an admin. A host with one bad address is refused whole. The
+caller then connects to a checked address, never to the name again, so a second answer of the DNS (rebinding)
+changes nothing (T26, T51).
+
+Synchronous callers get a `requests` session from `http_session()`; the gateway's path asks `Destination` for
+addresses and a TLS context, and is the only other code that opens sockets (the linter sees to it).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import ssl
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import NewConnectionError
+
+from servers import changes
+from servers.errors import DestinationRefused
+from servers.models.egress import PrivateDestination
+
+IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+Scheme = Literal["http", "https"]
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where a URL points, in parts. `target` is path and query as they go on the wire."""
+
+    scheme: Scheme
+    host: str
+    port: int
+    target: str
+
+    @property
+    def authority(self) -> str:
+        """What the Host header says: the port only where it is not the scheme's own."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == _DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
+
+
+def parse_destination(url: str) -> Destination:
+    """Take a URL apart; raises DestinationRefused for anything but plain http(s) URLs without credentials."""
+    if any(ord(c) <= 32 or ord(c) >= 127 or c == "\\" for c in url):
+        raise DestinationRefused("The URL has spaces or characters that do not belong in a URL.")
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise DestinationRefused("The URL is malformed.") from error
+    if parts.scheme not in ("http", "https"):
+        raise DestinationRefused("The URL must begin with https:// (or http:// for a private destination).")
+    if not parts.hostname or parts.username is not None or parts.password is not None or parts.fragment:
+        raise DestinationRefused("The URL needs a host and must not hold a user name, a password or a fragment.")
+    scheme: Scheme = "https" if parts.scheme == "https" else "http"
+    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    return Destination(scheme, parts.hostname.rstrip("."), port or _DEFAULT_PORTS[scheme], target)
+
+
+def is_public(address: IpAddress) -> bool:
+    """Whether an address is on the public internet; embedded IPv4 addresses are looked at too."""
+    if isinstance(address, ipaddress.IPv6Address):
+        embedded = address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else None)
+        nat64 = ipaddress.ip_network("64:ff9b::/96")
+        if embedded is None and address in nat64:
+            embedded = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+        if embedded is not None and not is_public(embedded):
+            return False
+    return address.is_global and not address.is_multicast and not address.is_reserved
+
+
+def checked_addresses(destination: Destination, resolved: Iterable[str], allowed: bool) -> list[str]:
+    """The addresses that may be connected to, in the order given. Pure.
+
+    `allowed` says that an admin listed exactly this host and port. Raises DestinationRefused when any address
+    is private and not allowed, or when plain http would leave for the public internet.
+    """
+    addresses = list(dict.fromkeys(resolved))
+    if not addresses:
+        raise DestinationRefused(f"The host {destination.host} has no address.")
+    if allowed:
+        return addresses
+    for text in addresses:
+        if not is_public(ipaddress.ip_address(text.partition("%")[0])):
+            raise DestinationRefused(
+                f"{destination.host}:{destination.port} is a private address. An admin can allow it under "
+                "Allowed private destinations.",
+                f"{destination.host} resolves to {text}",
+            )
+    if destination.scheme == "http":
+        raise DestinationRefused(f"Use https:// for {destination.host}: it is on the public internet.")
+    return addresses
+
+
+_private: changes.Cache[str, frozenset[tuple[str, int]]] = changes.Cache()
+changes.listen(lambda kind, _: _private.clear() if kind == "private_destinations" else None)
+
+
+def private_destinations() -> frozenset[tuple[str, int]]:
+    """Host and port pairs that an admin allowed; one query on a cold cache."""
+    found = _private.get(
+        "all",
+        lambda: frozenset((d.host.lower(), d.port) for d in PrivateDestination.objects.all()),
+    )
+    return found or frozenset()
+
+
+def is_allowed_private(destination: Destination) -> bool:
+    """Whether an admin listed exactly this host and port."""
+    return (destination.host.lower(), destination.port) in private_destinations()
+
+
+def resolve(destination: Destination) -> list[str]:
+    """Addresses of the host, checked; blocks on DNS. Raises DestinationRefused."""
+    return checked_addresses(destination, _lookup(destination), is_allowed_private(destination))
+
+
+def _lookup(destination: Destination) -> list[str]:
+    try:
+        found = socket.getaddrinfo(destination.host, destination.port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise DestinationRefused(f"The host {destination.host} cannot be resolved.", str(error)) from error
+    return [str(entry[4][0]) for entry in found]
+
+
+@lru_cache(maxsize=256)
+def tls_context(ca_certificate: str) -> ssl.SSLContext:
+    """One TLS context per set of authorities (empty: the public ones). Making one costs 30 ms, hence kept.
+
+    Raises ssl.SSLError when the PEM text is not a certificate.
+    """
+    context = ssl.create_default_context(cadata=ca_certificate or None)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def _connect(connection: HTTPConnection) -> socket.socket:
+    scheme: Scheme = "https" if isinstance(connection, HTTPSConnection) else "http"
+    destination = Destination(scheme, connection._dns_host.rstrip("."), connection.port, "/")
+    last: OSError | None = None
+    for address in resolve(destination):
+        try:
+            return socket.create_connection((address, destination.port), timeout=connection.timeout)
+        except OSError as error:
+            last = error
+    raise NewConnectionError(connection, f"cannot connect to {destination.host}: {last}") from last
+
+
+class _CheckedConnection(HTTPConnection):
+    def _new_conn(self) -> socket.socket:
+        return _connect(self)
+
+
+class _CheckedTlsConnection(HTTPSConnection):
+    def _new_conn(self) -> socket.socket:
+        return _connect(self)
+
+
+class _CheckedPool(HTTPConnectionPool):
+    ConnectionCls = _CheckedConnection
+
+
+class _CheckedTlsPool(HTTPSConnectionPool):
+    ConnectionCls = _CheckedTlsConnection
+
+
+class _CheckedAdapter(HTTPAdapter):
+    """Connects to checked addresses only; the check is at the moment a socket opens."""
+
+    def __init__(self, ca_certificate: str) -> None:
+        self._ca_certificate = ca_certificate
+        super().__init__(pool_connections=4, pool_maxsize=4)
+
+    def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **options: Any) -> None:
+        options["ssl_context"] = tls_context(self._ca_certificate)
+        self.poolmanager = PoolManager(num_pools=connections, maxsize=maxsize, block=block, **options)
+        self.poolmanager.pool_classes_by_scheme = {"http": _CheckedPool, "https": _CheckedTlsPool}
+
+
+def http_session(role: str, *, ca_certificate: str = "") -> requests.Session:
+    """A `requests` session for blocking callers. `role` names the caller in the User-Agent.
+
+    It follows no redirect unless asked, ignores proxies and netrc of the environment, and every socket goes to
+    a checked address. The caller gives a timeout with each request and reads bodies through `read_limited`.
+    """
+    session = requests.Session()
+    session.trust_env = False
+    session.headers["User-Agent"] = f"gatehouse ({role})"
+    session.max_redirects = 0
+    adapter = _CheckedAdapter(ca_certificate)
+    session.mount("http://", adapter)
+    session.mount("https://", adapter)
+    return session

@@ -1,0 +1,1 @@
+"""Secrets: references (FQNs), the stores behind them, and texts that hold references."""

@@ -1,0 +1,77 @@
+"""What every test may use: the fixed cast, a tenant with a server, and a live gateway."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Group
+
+from servers.models import AccessRule, AuthConfig, Membership, PrivateDestination, Role, Server, Tenant
+from tests.support import environment
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: None) -> None:
+    """A file instead of memory: the gateway under test reads the same database from threads and processes."""
+    from django.conf import settings
+
+    database = settings.DATABASES["default"]
+    if database["ENGINE"].endswith("sqlite3"):
+        database.setdefault("TEST", {})["NAME"] = str(environment.FOLDER / "test.sqlite3")
+
+
+@dataclass
+class Cast:
+    """The same people in the whole suite.
+
+    admin: superuser, no rule on any server. manager: Manager of `server`. member: User of it through the team
+    `readers`. outsider: same tenant, no rule. stranger: only in another tenant, but with a rule by mistake.
+    """
+
+    admin: Any
+    manager: Any
+    member: Any
+    outsider: Any
+    stranger: Any
+    readers: Group
+    tenant: Tenant
+    other_tenant: Tenant
+    server: Server
+
+
+PASSWORD = "correct horse battery staple"
+
+
+@pytest.fixture
+def cast(db: None) -> Cast:
+    User = get_user_model()
+    tenant, _ = Tenant.objects.get_or_create(slug="default", defaults={"name": "Default"})
+    other = Tenant.objects.create(slug="other", name="Other")
+    admin = User.objects.create_superuser("admin", "admin@example.com", PASSWORD)
+    manager, member, outsider, stranger = (
+        User.objects.create_user(name, f"{name}@example.com", PASSWORD)
+        for name in ("manager", "member", "outsider", "stranger")
+    )
+    Membership.objects.filter(user=stranger).delete()
+    Membership.objects.create(user=stranger, tenant=other)
+    readers = Group.objects.create(name="readers")
+    member.groups.add(readers)
+    server = Server.objects.create(
+        tenant=tenant, slug="calculator", name="Calculator", url="http://127.0.0.1:9/mcp"
+    )
+    AuthConfig.objects.create(server=server)
+    AccessRule.objects.create(server=server, user=manager, role=Role.MANAGER)
+    AccessRule.objects.create(server=server, team=readers, role=Role.USER)
+    AccessRule.objects.create(server=server, user=stranger, role=Role.MANAGER)
+    return Cast(admin, manager, member, outsider, stranger, readers, tenant, other, server)
+
+
+def allow_private(url: str) -> None:
+    """Let the gateway call a loopback upstream of the tests."""
+    from servers.egress import parse_destination
+
+    destination = parse_destination(url)
+    PrivateDestination.objects.get_or_create(host=destination.host, port=destination.port)
