@@ -1,0 +1,66 @@
+"""Fill a fresh gateway database for a measurement; prints JSON: the API key that opens every server.
+
+    python bench/setup_gateway.py UPSTREAM_PORT TLS_PORT CERTIFICATE.pem EXTRA_SERVERS
+
+Makes one server for each path of the fake upstream (json, sse, big, slow, tls) and EXTRA_SERVERS more
+(s00000, s00001, ...), all with a shared credential from the secret store, all granted to one person.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import django
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "gateway_project.settings")
+django.setup()
+
+from django.contrib.auth import get_user_model  # noqa: E402
+from django.db import transaction  # noqa: E402
+
+from authflows.inbound.api_keys import create_key  # noqa: E402
+from servers.models import AccessRule, AuthConfig, Membership, PrivateDestination, Role, Server  # noqa: E402
+from servers.secrets.store import set_secret  # noqa: E402
+from servers.tenancy import default_tenant  # noqa: E402
+
+ACTOR = "bench"
+
+
+def main(upstream_port: int, tls_port: int, certificate: Path, extra: int) -> None:
+    """Make the rows and print the key."""
+    tenant = default_tenant()
+    person = get_user_model().objects.create_user("bench", "bench@example.com")
+    Membership.objects.get_or_create(tenant=tenant, user=person)
+    set_secret(tenant=tenant, group="bench", key="token", value="bench-upstream-token", actor=ACTOR)
+    for host, port in (("127.0.0.1", upstream_port), ("localhost", tls_port)):
+        PrivateDestination.objects.create(host=host, port=port)
+    base = f"http://127.0.0.1:{upstream_port}"
+    servers = [
+        Server(tenant=tenant, slug=slug, name=slug, url=base + path)
+        for slug, path in (("json", "/mcp"), ("sse", "/sse"), ("big", "/big"), ("slow", "/slow"))
+    ]
+    tls = Server(tenant=tenant, slug="tls", name="tls", url=f"https://localhost:{tls_port}/mcp")
+    tls.ca_certificate = certificate.read_text()
+    servers.append(tls)
+    servers += [
+        Server(tenant=tenant, slug=f"s{n:05d}", name=f"Server {n}", url=f"{base}/mcp") for n in range(extra)
+    ]
+    configs = [AuthConfig(server=server, method=AuthConfig.Method.SHARED_HEADER) for server in servers]
+    for config in configs:
+        config.set_header_templates([("Authorization", "Bearer secret://default:bench:token")])
+    with transaction.atomic():
+        Server.objects.bulk_create(servers)
+        AuthConfig.objects.bulk_create(configs)
+        AccessRule.objects.bulk_create(
+            AccessRule(server=server, user=person, role=Role.USER) for server in servers
+        )
+    _, key = create_key(owner=person, name="bench", actor=ACTOR)
+    print(json.dumps({"key": key}))
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4]))
