@@ -14,7 +14,10 @@ from __future__ import annotations
 import ipaddress
 import socket
 import ssl
-from collections.abc import Iterable
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
@@ -27,7 +30,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import NewConnectionError
 
 from servers import changes
-from servers.errors import DestinationRefused
+from servers.errors import DestinationRefused, HostUnknown, PrivateAddress
 from servers.models.egress import PrivateDestination
 
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -89,12 +92,12 @@ def checked_addresses(destination: Destination, resolved: Iterable[str], allowed
     """
     addresses = list(dict.fromkeys(resolved))
     if not addresses:
-        raise DestinationRefused(f"The host {destination.host} has no address.")
+        raise HostUnknown(f"The host {destination.host} has no address.")
     if allowed:
         return addresses
     for text in addresses:
         if not is_public(ipaddress.ip_address(text.partition("%")[0])):
-            raise DestinationRefused(
+            raise PrivateAddress(
                 f"{destination.host}:{destination.port} is a private address. An admin can allow it under "
                 "Allowed private destinations.",
                 f"{destination.host} resolves to {text}",
@@ -131,7 +134,7 @@ def _lookup(destination: Destination) -> list[str]:
     try:
         found = socket.getaddrinfo(destination.host, destination.port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
-        raise DestinationRefused(f"The host {destination.host} cannot be resolved.", str(error)) from error
+        raise HostUnknown(f"The host {destination.host} cannot be resolved.", str(error)) from error
     return [str(entry[4][0]) for entry in found]
 
 
@@ -153,10 +156,50 @@ def _connect(connection: HTTPConnection) -> socket.socket:
     last: OSError | None = None
     for address in resolve(destination):
         try:
-            return socket.create_connection((address, destination.port), timeout=connection.timeout)
+            opened = socket.create_connection((address, destination.port), timeout=connection.timeout)
         except OSError as error:
             last = error
+            continue
+        _watch(opened)
+        return opened
     raise NewConnectionError(connection, f"cannot connect to {destination.host}: {last}") from last
+
+
+_opened: ContextVar[list[socket.socket] | None] = ContextVar("opened", default=None)
+
+
+@contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """Shut every socket that an `http_session` opens inside the block when the time is up.
+
+    The timeouts of `requests` hold for one read each; a peer that sends a byte now and then outlasts them.
+    What was being read then fails as if the peer had gone.
+    """
+    opened: list[socket.socket] = []
+
+    def end() -> None:
+        for one in opened:
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    token = _opened.set(opened)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        _opened.reset(token)
+        for one in opened:
+            one.close()
+
+
+def _watch(opened: socket.socket) -> None:
+    watched = _opened.get()
+    if watched is not None:
+        # A duplicate: TLS takes the descriptor out of the socket object, the connection stays the same.
+        watched.append(opened.dup())
 
 
 class _CheckedConnection(HTTPConnection):
@@ -183,6 +226,10 @@ class _CheckedAdapter(HTTPAdapter):
     def __init__(self, ca_certificate: str) -> None:
         self._ca_certificate = ca_certificate
         super().__init__(pool_connections=4, pool_maxsize=4)
+
+    def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
+        # `requests` would add its own bundle of public authorities to our context.
+        conn.cert_reqs = "CERT_REQUIRED"
 
     def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **options: Any) -> None:
         options["ssl_context"] = tls_context(self._ca_certificate)

@@ -24,3 +24,11 @@ class DestinationRefused(GatewayError):
     """An outbound address that the egress rules do not allow."""
 
     code = "destination_refused"
+
+
+class HostUnknown(DestinationRefused):
+    """A host name without an address."""
+
+
+class PrivateAddress(DestinationRefused):
+    """A private address that no admin has allowed."""

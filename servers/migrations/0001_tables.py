@@ -54,7 +54,7 @@ class Migration(migrations.Migration):
                 ('updated_at', models.DateTimeField(auto_now=True)),
             ],
             options={
-                'verbose_name': 'MCP server',
+                'verbose_name': 'MCP Server',
                 'ordering': ('name',),
             },
         ),
@@ -68,7 +68,7 @@ class Migration(migrations.Migration):
                 ('created_at', models.DateTimeField(auto_now_add=True)),
             ],
             options={
-                'verbose_name': 'MCP server group',
+                'verbose_name': 'MCP Server Group',
                 'ordering': ('name',),
             },
         ),

@@ -23,7 +23,7 @@ class ServerGroup(UuidModel):
 
     class Meta:
         ordering = ("name",)
-        verbose_name = "MCP server group"
+        verbose_name = "MCP Server Group"
         constraints = [models.UniqueConstraint(fields=("tenant", "slug"), name="group_slug_unique_in_tenant")]
 
     def __str__(self) -> str:
@@ -90,7 +90,7 @@ class Server(UuidModel):
 
     class Meta:
         ordering = ("name",)
-        verbose_name = "MCP server"
+        verbose_name = "MCP Server"
         constraints = [models.UniqueConstraint(fields=("tenant", "slug"), name="server_slug_unique_in_tenant")]
 
     def __str__(self) -> str:
