@@ -119,19 +119,31 @@ class Broken:
 
 
 def verify() -> Iterator[Broken]:
-    """Walk the whole chain and yield every place where it does not hold."""
+    """Walk the whole chain and yield every place where it does not hold. Events may be added meanwhile."""
     expected_hash, expected_sequence = FIRST_HASH, 1
-    for event in AuditEvent.objects.order_by("sequence").iterator(chunk_size=1000):
-        if event.sequence != expected_sequence:
-            yield Broken(expected_sequence, f"row missing before {event.sequence}")
-        if event.previous_hash != expected_hash:
-            yield Broken(event.sequence, "does not follow the row before it")
-        if event_hash(event) != event.hash:
-            yield Broken(event.sequence, "content was changed")
-        expected_hash, expected_sequence = event.hash, event.sequence + 1
-    head = AuditHead.objects.filter(id=1).first()
-    if head is not None and (head.sequence != expected_sequence - 1 or head.hash != expected_hash):
-        yield Broken(head.sequence, "the newest rows are missing")
+    while True:
+        walked = 0
+        newer = AuditEvent.objects.filter(sequence__gte=expected_sequence).order_by("sequence")
+        for event in newer.iterator(chunk_size=1000):
+            walked += 1
+            if event.sequence != expected_sequence:
+                yield Broken(expected_sequence, f"row missing before {event.sequence}")
+            if event.previous_hash != expected_hash:
+                yield Broken(event.sequence, "does not follow the row before it")
+            if event_hash(event) != event.hash:
+                yield Broken(event.sequence, "content was changed")
+            expected_hash, expected_sequence = event.hash, event.sequence + 1
+        head = AuditHead.objects.filter(id=1).first() or AuditHead()
+        if (head.sequence, head.hash) == (expected_sequence - 1, expected_hash):
+            return
+        if not walked:
+            reason = (
+                "the newest rows are missing"
+                if head.sequence >= expected_sequence
+                else "the head names another row"
+            )
+            yield Broken(max(head.sequence, expected_sequence - 1), reason)
+            return
 
 
 def _instant(value: datetime) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import dataclass
 from functools import lru_cache
 
 from django.conf import settings
@@ -10,7 +12,7 @@ from django.db import transaction
 from servers import audit
 from servers.models.secrets import StoredSecret
 from servers.models.tenants import Tenant
-from servers.sealing import KeyRing, Sealer, sealed_with
+from servers.sealing import KeyRing, Sealer, SealError, sealed_with
 
 _PURPOSE = "stored-secret"
 
@@ -37,20 +39,42 @@ def open_secret(secret: StoredSecret) -> str:
     return _sealer(settings.KEY_RING).open(secret.sealed_value, secret.seal_context).decode()
 
 
-def rotate_secrets() -> int:
-    """Seal again, with the ring's first key, every secret that an older key sealed; returns how many.
+@dataclass(frozen=True)
+class Rotation:
+    """What a rotation did: how many secrets were sealed anew, and the names of those that do not open."""
 
-    Row by row in short transactions, so the gateway keeps answering meanwhile (F-404).
+    sealed_anew: int
+    unopened: tuple[str, ...]
+
+
+def rotate_secrets() -> Rotation:
+    """Seal again, with the ring's first key, every secret that an older key sealed.
+
+    Row by row in short transactions, so the gateway keeps answering meanwhile (F-404). A secret that does not
+    open is left as it is and named in the result; the others are not held up by it.
     """
     ring: KeyRing = settings.KEY_RING
-    count = 0
+    count, unopened = 0, []
     for secret_id in list(StoredSecret.objects.values_list("id", flat=True)):
         with transaction.atomic():
-            secret = StoredSecret.objects.select_for_update().select_related("tenant").filter(id=secret_id).first()
+            # Lock the secret alone: the joined tenant row is shared with everybody.
+            rows = StoredSecret.objects.select_for_update(of=("self",)).select_related("tenant")
+            secret = rows.filter(id=secret_id).first()
             if secret is None or sealed_with(secret.sealed_value) == ring.sealing_key_id:
                 continue
-            value = open_secret(secret)
+            try:
+                value = open_secret(secret)
+            except SealError:
+                unopened.append(secret.fqn)
+                continue
             secret.sealed_value = _sealer(ring).seal(value.encode(), secret.seal_context)
             secret.save(update_fields=["sealed_value"])
             count += 1
-    return count
+    return Rotation(count, tuple(unopened))
+
+
+def secrets_by_key() -> dict[str, int]:
+    """How many stored secrets each key of the ring (or a missing one) sealed."""
+    return dict(
+        Counter(sealed_with(text) for text in StoredSecret.objects.values_list("sealed_value", flat=True))
+    )
