@@ -27,9 +27,7 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument(
-            "--days", type=int, default=90, help="keep call records of so many days (default 90)"
-        )
+        parser.add_argument("--days", type=int, default=90, help="keep call records of so many days (default 90)")
 
     def handle(self, *args: Any, days: int = 90, **options: Any) -> None:
         if days < 1:
