@@ -1,17 +1,19 @@
 """Which row changes empty which caches. Every write that a decision depends on is listed here.
 
 Signals, because rows are also written by the admin, by Django's own user and group pages and by hand;
-the caller cannot forget. Rows of one transaction and their `Change` rows commit together.
+the caller cannot forget. Rows of one transaction and their `Change` rows commit together. What signals do not
+see is `QuerySet.update()` and the `bulk_` methods: code that uses them on these models calls `changes.record`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
-from django.db import transaction
-from django.db.models import F
+from django.db import connection, transaction
+from django.db.models import F, Model, QuerySet
 from django.db.models.signals import m2m_changed, post_delete, post_save, pre_delete, pre_save
 
 from servers import changes
@@ -20,79 +22,138 @@ from servers.models.egress import PrivateDestination
 from servers.models.secrets import StoredSecret
 from servers.models.servers import AuthConfig, Server
 from servers.models.tenants import DEFAULT_TENANT_SLUG, Membership, Tenant
+from servers.secrets.references import BadReference, StoredReference, references_in
+
+Handler = Callable[..., None]
+_written: dict[type[Model], Handler] = {}
+_about_to_change: dict[type[Model], Handler] = {}
+_HEALTH_FIELDS = frozenset({"health", "health_detail", "health_at", "updated_at"})
+_MOVED_FROM = "_gatehouse_moved_from"
+
+
+def watch(model: type[Model], written: Handler, about_to_change: Handler | None = None) -> None:
+    """Call `written(instance=…, update_fields=…)` after every save and delete of a row of this model.
+
+    `about_to_change` is called in the same way before a save. A proxy of the model counts as the model.
+    """
+    _written[model] = written
+    if about_to_change is not None:
+        _about_to_change[model] = about_to_change
 
 
 def connect() -> None:
     """Connect the observers; called once when the application starts."""
     User = get_user_model()
-    for model, handler in (
-        (Server, _server_written),
-        (AuthConfig, _auth_config_written),
-        (AccessRule, _rule_written),
-        (StoredSecret, _secret_written),
-        (PrivateDestination, _destination_written),
-        (Tenant, _tenant_written),
-        (Membership, _membership_written),
-        (User, _user_written),
-    ):
-        post_save.connect(handler, sender=model, dispatch_uid=f"changes-save-{model.__name__}")
-        post_delete.connect(handler, sender=model, dispatch_uid=f"changes-delete-{model.__name__}")
-    pre_save.connect(_server_about_to_change, sender=Server, dispatch_uid="changes-server-epoch")
-    pre_save.connect(_auth_config_about_to_change, sender=AuthConfig, dispatch_uid="changes-auth-epoch")
-    pre_delete.connect(_team_about_to_go, sender=Group, dispatch_uid="changes-team")
+    watch(Server, _server_written, _server_about_to_change)
+    watch(AuthConfig, _auth_config_written, _auth_config_about_to_change)
+    watch(AccessRule, _rule_written, _rule_about_to_change)
+    watch(StoredSecret, _secret_written)
+    watch(PrivateDestination, _destination_written)
+    watch(Tenant, _tenant_written)
+    watch(Membership, _membership_written, _membership_about_to_change)
+    watch(User, _user_written)
+    # Without a sender, because a proxy model is a sender of its own.
+    pre_save.connect(_before_save, dispatch_uid="changes-before-save")
+    post_save.connect(_after_write, dispatch_uid="changes-save")
+    post_delete.connect(_after_write, dispatch_uid="changes-delete")
+    pre_delete.connect(_before_delete, dispatch_uid="changes-before-delete")
     m2m_changed.connect(_teams_changed, sender=User.groups.through, dispatch_uid="changes-teams")
-    post_save.connect(_join_default_tenant, sender=User, dispatch_uid="default-tenant")
 
 
-def _server_about_to_change(instance: Server, **_: Any) -> None:
+def _before_save(sender: type[Model], **options: Any) -> None:
+    if handler := _about_to_change.get(_concrete(sender)):
+        handler(**options)
+
+
+def _after_write(sender: type[Model], **options: Any) -> None:
+    if handler := _written.get(_concrete(sender)):
+        handler(**options)
+
+
+def _before_delete(sender: type[Model], instance: Any, **_: Any) -> None:
+    if _concrete(sender) is Group:
+        changes.record_all("user", instance.user_set.values_list("pk", flat=True))
+
+
+def _concrete(model: type[Model]) -> type[Model]:
+    return model._meta.concrete_model or model
+
+
+def _server_about_to_change(instance: Server, update_fields: frozenset[str] | None = None, **_: Any) -> None:
     # A new address is a new server: sessions of the old one must not reach it (SE-4, T29).
-    stored = Server.objects.filter(pk=instance.pk).values_list("url", flat=True).first()
-    if stored is not None and stored != instance.url:
-        instance.session_epoch += 1
+    stored = _stored(Server, instance).values_list("url", "session_epoch").first()
+    if stored is not None:
+        url, epoch = stored
+        moved = url != instance.url and (update_fields is None or "url" in update_fields)
+        instance.session_epoch = _later_epoch(instance.session_epoch, epoch, bump=moved)
 
 
-def _auth_config_about_to_change(instance: AuthConfig, **_: Any) -> None:
-    stored = AuthConfig.objects.filter(pk=instance.pk).values_list("method", "settings").first()
-    if stored is not None and stored != (instance.method, instance.settings):
-        instance.epoch += 1
+def _auth_config_about_to_change(instance: AuthConfig, update_fields: frozenset[str] | None = None, **_: Any) -> None:
+    stored = _stored(AuthConfig, instance).values_list("method", "settings", "epoch").first()
+    if stored is not None:
+        method, settings, epoch = stored
+        moved = (method, settings) != (instance.method, instance.settings)
+        moved = moved and (update_fields is None or bool({"method", "settings"} & update_fields))
+        instance.epoch = _later_epoch(instance.epoch, epoch, bump=moved)
 
 
-def _server_written(instance: Server, **_: Any) -> None:
+def _stored(model: type[Model], instance: Model) -> QuerySet[Any]:
+    rows = model._default_manager.filter(pk=instance.pk)
+    return rows.select_for_update() if connection.in_atomic_block else rows
+
+
+def _later_epoch(own: Any, stored: int, *, bump: bool) -> Any:
+    # A row that was read some time ago must not turn the epoch back. An F() expression counts for itself.
+    return max(own, stored + 1 if bump else stored) if isinstance(own, int) else own
+
+
+def _server_written(instance: Server, update_fields: frozenset[str] | None = None, **_: Any) -> None:
+    if update_fields is not None and update_fields <= _HEALTH_FIELDS:
+        return
+    if update_fields is not None and "url" in update_fields and "session_epoch" not in update_fields:
+        Server.objects.filter(pk=instance.pk).update(session_epoch=instance.session_epoch)
     changes.record("server", instance.pk)
 
 
-def _auth_config_written(instance: AuthConfig, **_: Any) -> None:
+def _auth_config_written(instance: AuthConfig, update_fields: frozenset[str] | None = None, **_: Any) -> None:
+    if update_fields is not None and "epoch" not in update_fields:
+        AuthConfig.objects.filter(pk=instance.pk).update(epoch=instance.epoch)
     changes.record("server", instance.server_id)
 
 
+def _rule_about_to_change(instance: AccessRule, **_: Any) -> None:
+    _remember_place(instance, "server_id", "group_id")
+
+
 def _rule_written(instance: AccessRule, **_: Any) -> None:
-    if instance.server_id is not None:
-        changes.record("server", instance.server_id)
-    if instance.group_id is not None:
-        record_group(instance.group_id)
+    places = {(instance.server_id, instance.group_id), *_forget_place(instance)}
+    changes.record_all("server", {server for server, _ in places if server is not None})
+    for group in {group for _, group in places if group is not None}:
+        record_group(group)
 
 
 def record_group(group_id: Any) -> None:
     """Every server of the group changed."""
-    for server_id in Server.objects.filter(group_id=group_id).values_list("pk", flat=True):
-        changes.record("server", server_id)
+    changes.record_all("server", Server.objects.filter(group_id=group_id).values_list("pk", flat=True))
 
 
-def _secret_written(instance: StoredSecret, **options: Any) -> None:
+def _secret_written(instance: StoredSecret, update_fields: frozenset[str] | None = None, **_: Any) -> None:
     changes.record("secret", instance.fqn)
-    update_fields = options.get("update_fields")
-    if update_fields is not None and set(update_fields) == {"sealed_value"}:
+    if update_fields is not None and update_fields == {"sealed_value"}:
         return  # sealed anew, the value is the same
     # Sessions that the old value opened belong to whoever it stood for (SE-4).
-    using = [c.pk for c in AuthConfig.objects.select_related("server").all() if _mentions(c, instance)]
-    for config in AuthConfig.objects.filter(pk__in=using):
-        AuthConfig.objects.filter(pk=config.pk).update(epoch=F("epoch") + 1)
-        changes.record("server", config.server_id)
+    configs = AuthConfig.objects.filter(server__tenant_id=instance.tenant_id)
+    using = [config for config in configs if _mentions(config, instance)]
+    AuthConfig.objects.filter(pk__in=[config.pk for config in using]).update(epoch=F("epoch") + 1)
+    changes.record_all("server", [config.server_id for config in using])
 
 
 def _mentions(config: AuthConfig, secret: StoredSecret) -> bool:
-    tail = f"secret://{secret.tenant.slug}:{secret.group}:{secret.key}"
-    return any(tail in value for _, value in config.header_templates())
+    wanted = StoredReference(secret.tenant.slug, secret.group, secret.key)
+    try:
+        return any(wanted in references_in(value) for _, value in config.header_templates())
+    except BadReference:
+        return True
 
 
 def _destination_written(**_: Any) -> None:
@@ -103,19 +164,41 @@ def _tenant_written(instance: Tenant, **_: Any) -> None:
     changes.record("tenant", instance.pk)
 
 
+def _membership_about_to_change(instance: Membership, **_: Any) -> None:
+    _remember_place(instance, "user_id")
+
+
 def _membership_written(instance: Membership, **_: Any) -> None:
-    changes.record("user", instance.user_id)
+    changes.record_all("user", {instance.user_id, *(user for (user,) in _forget_place(instance))})
 
 
-def _user_written(instance: Any, **options: Any) -> None:
-    if options.get("update_fields") is not None and set(options["update_fields"]) == {"last_login"}:
+def _remember_place(instance: Model, *fields: str) -> None:
+    # The row may be about to leave its server or person, whose caches then change too.
+    stored = _stored(type(instance), instance).values_list(*fields).first()
+    setattr(instance, _MOVED_FROM, {stored} if stored else set())
+
+
+def _forget_place(instance: Model) -> set[tuple[Any, ...]]:
+    place: set[tuple[Any, ...]] = instance.__dict__.pop(_MOVED_FROM, set())
+    return place
+
+
+def _user_written(
+    instance: Any, update_fields: frozenset[str] | None = None, created: bool = False, raw: bool = False, **_: Any
+) -> None:
+    if update_fields is not None and update_fields <= {"last_login"}:
         return
+    if created and not raw:
+        _join_default_tenant(instance)
     changes.record("user", instance.pk)
 
 
-def _team_about_to_go(instance: Group, **_: Any) -> None:
-    for user_id in instance.user_set.values_list("pk", flat=True):
-        changes.record("user", user_id)
+def _join_default_tenant(user: Any) -> None:
+    # A person whom nobody put into a tenant belongs to the default one.
+    with transaction.atomic():
+        tenant = Tenant.objects.filter(slug=DEFAULT_TENANT_SLUG).first()
+        if tenant is not None:
+            Membership.objects.get_or_create(tenant=tenant, user=user)
 
 
 def _teams_changed(instance: Any, action: str, pk_set: set[int] | None, reverse: bool, **_: Any) -> None:
@@ -125,14 +208,4 @@ def _teams_changed(instance: Any, action: str, pk_set: set[int] | None, reverse:
         changes.record("user", instance.pk)
         return
     members = pk_set if pk_set is not None else set(instance.user_set.values_list("pk", flat=True))
-    for user_id in members:
-        changes.record("user", user_id)
-
-
-def _join_default_tenant(instance: Any, created: bool, raw: bool, **_: Any) -> None:
-    # A person whom nobody put into a tenant belongs to the default one.
-    if created and not raw:
-        with transaction.atomic():
-            tenant = Tenant.objects.filter(slug=DEFAULT_TENANT_SLUG).first()
-            if tenant is not None:
-                Membership.objects.get_or_create(tenant=tenant, user=instance)
+    changes.record_all("user", members)
