@@ -20,6 +20,7 @@ from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache
+from http.cookiejar import DefaultCookiePolicy
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -27,7 +28,7 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager
 from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.exceptions import NewConnectionError
+from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
 from servers import changes
 from servers.errors import DestinationRefused, HostUnknown, PrivateAddress
@@ -36,6 +37,8 @@ from servers.models.egress import PrivateDestination
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 Scheme = Literal["http", "https"]
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+# Seconds to connect, and between two pieces of an answer, where a caller names none.
+_DEFAULT_TIMEOUT = (10, 60)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,22 +68,42 @@ def parse_destination(url: str) -> Destination:
         raise DestinationRefused("The URL is malformed.") from error
     if parts.scheme not in ("http", "https"):
         raise DestinationRefused("The URL must begin with https:// (or http:// for a private destination).")
-    if not parts.hostname or parts.username is not None or parts.password is not None or parts.fragment:
+    host = (parts.hostname or "").removesuffix(".")
+    if not host or port == 0 or parts.username is not None or parts.password is not None or "#" in url:
         raise DestinationRefused("The URL needs a host and must not hold a user name, a password or a fragment.")
     scheme: Scheme = "https" if parts.scheme == "https" else "http"
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    return Destination(scheme, parts.hostname.rstrip("."), port or _DEFAULT_PORTS[scheme], target)
+    return Destination(scheme, host, port or _DEFAULT_PORTS[scheme], target)
+
+
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+# Special ranges that Python 3.11 takes for public, and a cloud's metadata address inside a public range.
+_SPECIAL = tuple(
+    ipaddress.ip_network(text)
+    for text in (
+        "64:ff9b:1::/48",
+        "3fff::/20",
+        "5f00::/16",
+        "fec0::/10",
+        "192.0.0.0/24",
+        "192.88.99.0/24",
+        "168.63.129.16/32",
+    )
+)
 
 
 def is_public(address: IpAddress) -> bool:
     """Whether an address is on the public internet; embedded IPv4 addresses are looked at too."""
     if isinstance(address, ipaddress.IPv6Address):
-        embedded = address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else None)
-        nat64 = ipaddress.ip_network("64:ff9b::/96")
-        if embedded is None and address in nat64:
-            embedded = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-        if embedded is not None and not is_public(embedded):
+        if address.ipv4_mapped is not None:
+            return is_public(address.ipv4_mapped)
+        if address in _NAT64:
+            return is_public(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
+        tunnelled = address.sixtofour or (address.teredo[1] if address.teredo else None)
+        if tunnelled is not None and not is_public(tunnelled):
             return False
+    if any(address in network for network in _SPECIAL):
+        return False
     return address.is_global and not address.is_multicast and not address.is_reserved
 
 
@@ -88,12 +111,20 @@ def checked_addresses(destination: Destination, resolved: Iterable[str], allowed
     """The addresses that may be connected to, in the order given. Pure.
 
     `allowed` says that an admin listed exactly this host and port. Raises DestinationRefused when any address
-    is private and not allowed, or when plain http would leave for the public internet.
+    is private and not allowed, or when plain http would leave for the public internet. An allowed name still
+    does not lead to link-local addresses, where clouds keep their metadata: those are listed as addresses.
     """
     addresses = list(dict.fromkeys(resolved))
     if not addresses:
         raise HostUnknown(f"The host {destination.host} has no address.")
     if allowed:
+        for text in addresses:
+            if text != destination.host and _is_link_local(ipaddress.ip_address(text.partition("%")[0])):
+                raise PrivateAddress(
+                    f"{destination.host}:{destination.port} is a link-local address. An admin can allow it under "
+                    "Allowed private destinations by its address.",
+                    f"{destination.host} resolves to {text}",
+                )
         return addresses
     for text in addresses:
         if not is_public(ipaddress.ip_address(text.partition("%")[0])):
@@ -107,6 +138,12 @@ def checked_addresses(destination: Destination, resolved: Iterable[str], allowed
     return addresses
 
 
+def _is_link_local(address: IpAddress) -> bool:
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
+        return _is_link_local(address.ipv4_mapped)
+    return address.is_link_local or address.is_unspecified or address.is_multicast
+
+
 _private: changes.Cache[str, frozenset[tuple[str, int]]] = changes.Cache()
 changes.listen(lambda kind, _: _private.clear() if kind == "private_destinations" else None)
 
@@ -115,14 +152,18 @@ def private_destinations() -> frozenset[tuple[str, int]]:
     """Host and port pairs that an admin allowed; one query on a cold cache."""
     found = _private.get(
         "all",
-        lambda: frozenset((d.host.lower(), d.port) for d in PrivateDestination.objects.all()),
+        lambda: frozenset((_plain_host(d.host), d.port) for d in PrivateDestination.objects.all()),
     )
     return found or frozenset()
 
 
 def is_allowed_private(destination: Destination) -> bool:
     """Whether an admin listed exactly this host and port."""
-    return (destination.host.lower(), destination.port) in private_destinations()
+    return (_plain_host(destination.host), destination.port) in private_destinations()
+
+
+def _plain_host(text: str) -> str:
+    return text.strip().lower().removeprefix("[").removesuffix("]").removesuffix(".")
 
 
 def resolve(destination: Destination) -> list[str]:
@@ -152,7 +193,7 @@ def tls_context(ca_certificate: str) -> ssl.SSLContext:
 
 def _connect(connection: HTTPConnection) -> socket.socket:
     scheme: Scheme = "https" if isinstance(connection, HTTPSConnection) else "http"
-    destination = Destination(scheme, connection._dns_host.rstrip("."), connection.port, "/")
+    destination = Destination(scheme, connection._dns_host.removesuffix("."), connection.port, "/")
     last: OSError | None = None
     for address in resolve(destination):
         try:
@@ -162,6 +203,8 @@ def _connect(connection: HTTPConnection) -> socket.socket:
             continue
         _watch(opened)
         return opened
+    if isinstance(last, TimeoutError):
+        raise ConnectTimeoutError(connection, f"connecting to {destination.host} took too long") from last
     raise NewConnectionError(connection, f"cannot connect to {destination.host}: {last}") from last
 
 
@@ -228,7 +271,10 @@ class _CheckedAdapter(HTTPAdapter):
         super().__init__(pool_connections=4, pool_maxsize=4)
 
     def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
-        # `requests` would add its own bundle of public authorities to our context.
+        # `requests` would add its own bundle of public authorities to our context, or turn its checks off;
+        # the context is shared with the gateway's own connections.
+        if verify is not True or cert:
+            raise TypeError("authorities and client certificates are not chosen with a request")
         conn.cert_reqs = "CERT_REQUIRED"
 
     def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **options: Any) -> None:
@@ -237,16 +283,28 @@ class _CheckedAdapter(HTTPAdapter):
         self.poolmanager.pool_classes_by_scheme = {"http": _CheckedPool, "https": _CheckedTlsPool}
 
 
+class _CheckedSession(requests.Session):
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        # Also where a caller asks for redirects: a hop would carry headers to wherever an upstream points (T28).
+        return None
+
+    def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
+        if options.get("timeout") is None:
+            options["timeout"] = _DEFAULT_TIMEOUT
+        return super().send(request, **options)
+
+
 def http_session(role: str, *, ca_certificate: str = "") -> requests.Session:
     """A `requests` session for blocking callers. `role` names the caller in the User-Agent.
 
-    It follows no redirect unless asked, ignores proxies and netrc of the environment, and every socket goes to
-    a checked address. The caller gives a timeout with each request and reads bodies through `read_limited`.
+    It never follows a redirect (the answer 3xx comes back as it is), keeps no cookies, ignores proxies and netrc
+    of the environment, and every socket goes to a checked address. The caller asks with `stream=True`, reads no
+    more than it can use, and bounds the whole with `time_limit`.
     """
-    session = requests.Session()
+    session = _CheckedSession()
     session.trust_env = False
     session.headers["User-Agent"] = f"gatehouse ({role})"
-    session.max_redirects = 0
+    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
     adapter = _CheckedAdapter(ca_certificate)
     session.mount("http://", adapter)
     session.mount("https://", adapter)
