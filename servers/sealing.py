@@ -93,7 +93,7 @@ class Sealer:
         key_id = self._ring.sealing_key_id
         nonce = os.urandom(_NONCE_BYTES)
         data = self._ciphers[key_id].encrypt(nonce, plaintext, self._associated_data(key_id, context))
-        return f"{_VERSION}:{key_id}:{base64.urlsafe_b64encode(nonce + data).rstrip(b'=').decode()}"
+        return f"{_VERSION}:{key_id}:{_encoded(nonce + data)}"
 
     def open(self, sealed: str, context: str) -> bytes:
         """The plaintext; raises SealError for every kind of mismatch alike."""
@@ -104,9 +104,15 @@ class Sealer:
             raise SealError("unknown format or key")
         try:
             data = base64.b64decode(encoded + "=" * (-len(encoded) % 4), altchars=b"-_", validate=True)
+            if _encoded(data) != encoded:
+                raise ValueError("another spelling of the same bytes")
             return cipher.decrypt(data[:_NONCE_BYTES], data[_NONCE_BYTES:], self._associated_data(key_id, context))
         except (InvalidTag, ValueError) as error:
             raise SealError("does not open") from error
+
+
+def _encoded(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
 def sealed_with(sealed: str) -> str:
