@@ -12,6 +12,7 @@ from servers.models.secrets import StoredSecret
 from servers.models.tenants import Tenant
 from servers.sealing import SealError
 from servers.secrets.references import (
+    BadReference,
     EnvironmentReference,
     FileReference,
     Reference,
@@ -38,9 +39,11 @@ def resolve(reference: Reference, tenant: Tenant) -> str:
 
 def fill(template: str, tenant: Tenant) -> str:
     """The template with every reference replaced by its value; raises SecretUnavailable."""
-    return "".join(
-        part if isinstance(part, str) else resolve(part, tenant) for part in split_template(template)
-    )
+    try:
+        parts = split_template(template)
+    except BadReference as error:
+        raise SecretUnavailable(str(error)) from error
+    return "".join(part if isinstance(part, str) else resolve(part, tenant) for part in parts)
 
 
 def _stored(reference: StoredReference, tenant: Tenant) -> str:
@@ -69,11 +72,16 @@ def _environment(reference: EnvironmentReference) -> str:
 
 
 def _file(reference: FileReference) -> str:
-    path = Path(reference.path).resolve()
+    try:
+        path = Path(reference.path).resolve()
+    except (OSError, RuntimeError) as error:
+        raise SecretUnavailable(f"{reference} cannot be read.", str(error)) from error
     if not any(path.is_relative_to(folder.resolve()) for folder in settings.SECRET_FOLDERS):
         raise SecretUnavailable(
             f"{reference} is not allowed: the operator lists such folders in GATEHOUSE_SECRET_DIRS."
         )
+    if not path.is_file():
+        raise SecretUnavailable(f"{reference} is not a file.")
     try:
         with path.open("rb") as file:
             data = file.read(_LARGEST_SECRET + 1)
@@ -82,6 +90,9 @@ def _file(reference: FileReference) -> str:
     if len(data) > _LARGEST_SECRET:
         raise SecretUnavailable(f"{reference} is larger than a secret should be.")
     try:
-        return data.decode().strip()
+        value = data.decode().strip()
     except UnicodeDecodeError as error:
         raise SecretUnavailable(f"{reference} is not text.") from error
+    if not value:
+        raise SecretUnavailable(f"{reference} is empty.")
+    return value

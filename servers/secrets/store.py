@@ -75,6 +75,4 @@ def rotate_secrets() -> Rotation:
 
 def secrets_by_key() -> dict[str, int]:
     """How many stored secrets each key of the ring (or a missing one) sealed."""
-    return dict(
-        Counter(sealed_with(text) for text in StoredSecret.objects.values_list("sealed_value", flat=True))
-    )
+    return dict(Counter(sealed_with(text) for text in StoredSecret.objects.values_list("sealed_value", flat=True)))
