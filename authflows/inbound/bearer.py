@@ -40,7 +40,7 @@ class Unauthenticated:
         return False
 
 
-_by_digest: changes.Cache[bytes, Principal] = changes.Cache()
+_by_digest: changes.Cache[bytes, Principal] = changes.Cache(tags=lambda principal: (str(principal.user_id),))
 _LONGEST_TOKEN = 4096
 
 
@@ -88,10 +88,8 @@ def _on_change(kind: str, key: str) -> None:
     if kind == "api_key":
         _by_digest.evict(bytes.fromhex(key))
     elif kind == "user":
-        _by_digest.evict_where(lambda _, principal: str(principal.user_id) == key)
-    elif kind in ("tenant", "server"):
-        # A deleted tenant or server leaves the sets of those who belonged to it; the ids never come back.
-        return
+        _by_digest.evict_tag(key)
+    # Not "tenant" and "server": a deleted one stays in the sets of principals, but its id never comes back.
 
 
 changes.listen(_on_change)

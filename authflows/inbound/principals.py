@@ -17,13 +17,14 @@ def principal_for(
     credential_expires_at: float | None = None,
     limited_to: frozenset[UUID] | None = None,
 ) -> Principal:
-    """The principal as `access.decide` wants it; three small queries."""
+    """The principal as `access.decide` wants it; three small queries. A virtual account is in its tenant only."""
     account = VirtualAccount.objects.filter(user=user).first()
+    tenants = [account.tenant_id] if account else Membership.objects.filter(user=user).values_list("tenant", flat=True)
     return Principal(
         user_id=user.pk,
         label=f"virtual account {account.name}" if account else user.get_username(),
         active=user.is_active and (account is None or account.enabled),
-        tenants=frozenset(Membership.objects.filter(user=user).values_list("tenant_id", flat=True)),
+        tenants=frozenset(tenants),
         teams=frozenset(user.groups.values_list("pk", flat=True)),
         credential=credential,
         credential_expires_at=credential_expires_at,

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+from servers.errors import SecretUnavailable
 from servers.models.servers import AuthConfig, Server
 from servers.secrets.resolver import fill
 
 
 def headers(server: Server, config: AuthConfig) -> list[tuple[str, str]]:
     """The configured headers with their references filled in; raises SecretUnavailable."""
-    return [(name, fill(template, server.tenant)) for name, template in config.header_templates()]
+    return [_checked(name, fill(template, server.tenant)) for name, template in config.header_templates()]
+
+
+def _checked(name: str, value: str) -> tuple[str, str]:
+    # What a secret holds is seen only now; a line break in it would begin another header (T53).
+    if any(not (" " <= character <= "~" or character == "\t") for character in value):
+        raise SecretUnavailable(
+            f"The value of the header {name} has a line break or a character that no header may hold. "
+            "Set its secret again."
+        )
+    return name, value
