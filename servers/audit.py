@@ -76,12 +76,12 @@ def record(
             sequence=head.sequence + 1,
             at=timezone.now(),
             action=str(action),
-            actor=actor[:200],
+            actor=_text(actor)[:200],
             tenant=tenant,
-            subject_id=str(getattr(subject, "pk", "") or "")[:100],
-            subject=str(subject or "")[:300],
-            request_id=current_request_id(),
-            detail=detail or {},
+            subject_id=_text(getattr(subject, "pk", "") or "")[:100],
+            subject=_text(subject or "")[:300],
+            request_id=_text(current_request_id())[:64],
+            detail=_plain(detail or {}),
             previous_hash=head.hash,
         )
         event.hash = event_hash(event)
@@ -89,6 +89,22 @@ def record(
         AuditHead.objects.filter(id=1).update(sequence=event.sequence, hash=event.hash)
     log.info("audit %s", event.action, extra={"audit": {"sequence": event.sequence, "hash": event.hash}})
     return event
+
+
+def _text(value: object) -> str:
+    # What both databases can store: PostgreSQL refuses NUL, and no encoding has lone surrogates.
+    return str(value).replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+
+
+def _plain(value: Any) -> Any:
+    # Only what comes back from both databases exactly as it went in; floats, for one, may change their form.
+    if value is None or isinstance(value, bool | int):
+        return value
+    if isinstance(value, dict):
+        return {_text(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(item) for item in value]
+    return _text(value)
 
 
 def event_hash(event: AuditEvent) -> str:
@@ -138,9 +154,7 @@ def verify() -> Iterator[Broken]:
             return
         if not walked:
             reason = (
-                "the newest rows are missing"
-                if head.sequence >= expected_sequence
-                else "the head names another row"
+                "the newest rows are missing" if head.sequence >= expected_sequence else "the head names another row"
             )
             yield Broken(max(head.sequence, expected_sequence - 1), reason)
             return
