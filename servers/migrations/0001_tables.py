@@ -2,6 +2,7 @@
 
 import django.core.validators
 import django.db.models.deletion
+import servers.models.fields
 import servers.models.tenants
 import uuid
 from django.conf import settings
@@ -38,7 +39,7 @@ class Migration(migrations.Migration):
                 ('name', models.CharField(max_length=200)),
                 ('slug', models.CharField(help_text="Part of the server's MCP URL. Changing it breaks the URL that people configured.", max_length=63, validators=[django.core.validators.RegexValidator('^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$', 'Use 1 to 63 lower-case letters, digits and hyphens; begin and end with a letter or digit.')])),
                 ('description', models.TextField(blank=True)),
-                ('url', models.URLField(help_text="The upstream's streamable HTTP endpoint.", max_length=2000, verbose_name='endpoint URL')),
+                ('url', models.CharField(help_text="The upstream's streamable HTTP endpoint.", max_length=2000, validators=[servers.models.fields.validate_endpoint_url], verbose_name='endpoint URL')),
                 ('enabled', models.BooleanField(default=True, help_text='A disabled server refuses every call.')),
                 ('connect_timeout', models.PositiveIntegerField(default=10, help_text='Seconds to reach the server, TLS included.', validators=[django.core.validators.MinValueValidator(1), django.core.validators.MaxValueValidator(120)])),
                 ('response_timeout', models.PositiveIntegerField(default=120, help_text='Seconds until the server begins to answer a call.', validators=[django.core.validators.MinValueValidator(1), django.core.validators.MaxValueValidator(3600)])),

@@ -8,7 +8,7 @@ from django.conf import settings
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 
-from servers.models.fields import SLUG, UuidModel
+from servers.models.fields import SLUG, UuidModel, validate_endpoint_url
 from servers.models.tenants import Tenant
 
 
@@ -53,7 +53,12 @@ class Server(UuidModel):
         help_text="Part of the server's MCP URL. Changing it breaks the URL that people configured.",
     )
     description = models.TextField(blank=True)
-    url = models.URLField("endpoint URL", max_length=2000, help_text="The upstream's streamable HTTP endpoint.")
+    url = models.CharField(
+        "endpoint URL",
+        max_length=2000,
+        validators=[validate_endpoint_url],
+        help_text="The upstream's streamable HTTP endpoint.",
+    )
     enabled = models.BooleanField(default=True, help_text="A disabled server refuses every call.")
 
     connect_timeout = models.PositiveIntegerField(

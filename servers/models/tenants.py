@@ -11,8 +11,26 @@ from servers.models.fields import SLUG, UuidModel
 DEFAULT_TENANT_SLUG = "default"
 # First path segments that mean something else on our origin.
 RESERVED_SLUGS = frozenset(
-    "admin api authorize connect healthz mcp metrics oauth portal readyz register revoke setup sign-in sign-out "
-    "static token well-known".split()
+    {
+        "admin",
+        "api",
+        "authorize",
+        "connect",
+        "healthz",
+        "mcp",
+        "metrics",
+        "oauth",
+        "portal",
+        "readyz",
+        "register",
+        "revoke",
+        "setup",
+        "sign-in",
+        "sign-out",
+        "static",
+        "token",
+        "well-known",
+    }
 )
 
 
