@@ -7,6 +7,7 @@ silently choosing a default. A secret can come from a file: `NAME_FILE` names it
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -57,9 +58,12 @@ def env_list(name: str, default: str = "") -> list[str]:
 def env_origin(name: str, default: str) -> str:
     """An origin such as `https://gw.example.com`: http or https, a host, no path, no trailing slash."""
     text = env_text(name, default)
-    parts = urlsplit(text)
-    good = parts.scheme in ("http", "https") and parts.hostname and text == text.strip()
-    if not good or parts.path or parts.query or parts.fragment or parts.username or "?" in text:
+    try:
+        parts = urlsplit(text)
+        good = parts.hostname and parts.port != 0 and text in (f"http://{parts.netloc}", f"https://{parts.netloc}")
+    except ValueError:
+        good = False
+    if not good or re.search(r"[@\s\\]", text):
         raise ImproperlyConfigured(
             f"{name} is {text!r}; use an origin like https://gw.example.com, without a path or slash."
         )
@@ -90,6 +94,8 @@ def env_secret(name: str, default_file: Path | None = None, default: str | None 
         return path.read_text().strip()
     except OSError as error:
         raise ImproperlyConfigured(f"{name}_FILE: cannot read {path}: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise ImproperlyConfigured(f"{name}_FILE: {path} is not a text.") from error
 
 
 def refuse_unknown() -> None:
