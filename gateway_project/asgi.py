@@ -1,10 +1,46 @@
-"""The one ASGI application: MCP paths go to the Channels consumer, everything else to Django."""
+"""The one ASGI application: MCP paths go to the Channels consumer, everything else to Django.
+
+It runs unchanged under uvicorn (`manage.py serve`) and Daphne (`manage.py runserver`).
+"""
 
 from __future__ import annotations
 
 import os
+from typing import Any
 
 from django.core.asgi import get_asgi_application
 
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "gateway_project.settings")
-application = get_asgi_application()
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "gateway_project.settings")  
+django_application = get_asgi_application()
+
+from proxy import runtime
+from proxy.consumers import McpConsumer, mcp_route
+
+mcp_application = McpConsumer.as_asgi()
+
+
+async def application(scope: Any, receive: Any, send: Any) -> None:
+    """Route one ASGI scope."""
+    if scope["type"] == "http":
+        # Daphne takes a root path from a header that any client may send; ours is fixed.
+        scope["root_path"] = ""
+        if mcp_route(scope["path"]) is not None:
+            await mcp_application(scope, receive, send)
+        else:
+            await django_application(scope, receive, send)
+    elif scope["type"] == "lifespan":
+        await _lifespan(receive, send)
+    else:
+        raise ValueError(f"{scope['type']} is not served")
+
+
+async def _lifespan(receive: Any, send: Any) -> None:
+    while True:
+        event = await receive()
+        if event["type"] == "lifespan.startup":
+            await runtime.start()
+            await send({"type": "lifespan.startup.complete"})
+        elif event["type"] == "lifespan.shutdown":
+            await runtime.stop()
+            await send({"type": "lifespan.shutdown.complete"})
+            return

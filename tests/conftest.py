@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,8 +10,10 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
 
+from servers import changes
 from servers.models import AccessRule, AuthConfig, Membership, PrivateDestination, Role, Server, Tenant
 from tests.support import environment
+from tests.support.gateway import LiveGateway
 
 
 @pytest.fixture(scope="session")
@@ -59,9 +62,7 @@ def cast(db: None) -> Cast:
     Membership.objects.create(user=stranger, tenant=other)
     readers = Group.objects.create(name="readers")
     member.groups.add(readers)
-    server = Server.objects.create(
-        tenant=tenant, slug="calculator", name="Calculator", url="http://127.0.0.1:9/mcp"
-    )
+    server = Server.objects.create(tenant=tenant, slug="calculator", name="Calculator", url="http://127.0.0.1:9/mcp")
     AuthConfig.objects.create(server=server)
     AccessRule.objects.create(server=server, user=manager, role=Role.MANAGER)
     AccessRule.objects.create(server=server, team=readers, role=Role.USER)
@@ -75,3 +76,17 @@ def allow_private(url: str) -> None:
 
     destination = parse_destination(url)
     PrivateDestination.objects.get_or_create(host=destination.host, port=destination.port)
+
+
+@pytest.fixture
+def gateway(transactional_db: None) -> Iterator[LiveGateway]:
+    """A live gateway on the test database."""
+    with LiveGateway() as live:
+        yield live
+
+
+@pytest.fixture(autouse=True)
+def empty_caches() -> Iterator[None]:
+    """Rows of one test are not remembered in the next."""
+    yield
+    changes.forget_everything()

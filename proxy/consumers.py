@@ -1,0 +1,296 @@
+"""The Channels consumer of MCP endpoints: from an ASGI scope to an answer and a record.
+
+It has its own `__call__`: the stock one hops threads for every message and does not see a client leave while it
+streams. Here the server's own task is the call; a disconnect, a timeout or a revocation cancels it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from time import monotonic, time
+from typing import Any, Final, Literal
+
+from channels.consumer import AsyncConsumer
+from django.conf import settings
+
+from authflows.inbound.bearer import Unauthenticated
+from proxy import browsers, errors, runtime, threads
+from proxy.forward import BodyCut, forward
+from proxy.headers import duplicated, joined
+from proxy.in_flight import ActiveCall, EndedBy, Phase
+from proxy.messages import Kind, Message, Rejected, peek
+from proxy.pipeline import Knock, NoCredential, NotAllowed, Outcome, Prepared, prepare_call
+from proxy.record import CallRow, recorder
+from servers import changes
+from servers.request_id import set_request_id
+
+log = logging.getLogger(__name__)
+
+Endpoint = Literal["server", "mcp", "key"]
+ENDPOINTS: Final = ("server", "mcp", "key")
+_BODY_SECONDS: Final = 60.0
+_started = False
+
+
+def mcp_route(path: str) -> tuple[str, str, str] | None:
+    """Tenant, server and endpoint of `/<tenant>/mcp/<server>/server` (or `/mcp`, `/key`), else None."""
+    parts = path.split("/")
+    if len(parts) == 5 and parts[2] == "mcp" and parts[4] in ENDPOINTS and parts[1] and parts[3]:
+        return parts[1], parts[3], parts[4]
+    return None
+
+
+class ClientGone(Exception):
+    """The client left before its request was complete."""
+
+
+class BodyTooLarge(Exception):
+    """The request body is larger than allowed."""
+
+
+class McpConsumer(AsyncConsumer):
+    """One request to an MCP endpoint."""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if not _started:
+            await _start()
+        here = runtime.current_runtime()
+        raw: list[tuple[bytes, bytes]] = scope["headers"]
+        headers = dict(raw)
+        twice = len(headers) != len(raw)
+        if twice:
+            headers = joined(raw)
+        tenant, slug, endpoint = mcp_route(scope["path"]) or ("", "", "")
+        knock = Knock(
+            tenant=tenant,
+            slug=slug,
+            endpoint=endpoint,
+            authorization=headers.get(b"authorization"),
+            authorization_twice=twice and sum(name == b"authorization" for name, _ in raw) > 1,
+            query=scope["query_string"],
+        )
+        call = ActiveCall(scope["method"], knock, here.next_request_id(), receive, send)
+        call.client = headers.get(b"user-agent", b"").decode("latin-1")
+        here.in_flight.begin(call)
+        try:
+            await _serve(call, here, headers, duplicated(raw) if twice else None)
+        except asyncio.CancelledError:
+            if call.ended_by is None:
+                call.ended_by = EndedBy.SHUTDOWN
+                raise
+            if call.task is not None:
+                call.task.uncancel()
+            await _answer_ended(call)
+        except ClientGone:
+            call.ended_by = EndedBy.CLIENT
+        except BodyCut:
+            # Returning without the rest makes the server close the connection, which is the message.
+            pass
+        except Exception:
+            set_request_id(call.request_id)
+            log.exception("call failed")
+            call.outcome = errors.BROKEN.outcome
+            if not call.started:
+                await call.answer(*errors.render(errors.BROKEN, call.message.id))
+        finally:
+            here.in_flight.end(call)
+            recorder.add(_row(call))
+
+
+async def _serve(call: ActiveCall, here: runtime.Runtime, headers: dict[bytes, bytes], twice: bytes | None) -> None:
+    if not browsers.is_our_host(headers.get(b"host")):
+        return await _refuse(call, errors.FOREIGN_HOST)
+    origin = headers.get(b"origin")
+    if origin is not None:
+        if not browsers.is_allowed_origin(origin):
+            return await _refuse(call, errors.FOREIGN_ORIGIN)
+        if call.http_method == "OPTIONS":
+            wanted = headers.get(b"access-control-request-headers", b"")
+            return await call.answer(204, browsers.preflight_headers(origin, wanted), b"")
+        call.cors = browsers.cross_origin_headers(origin)
+    if not changes.feed.is_fresh():
+        return await _refuse(call, errors.FEED_STALE)
+    try:
+        outcome = prepare_call(call.knock, now=time(), may_load=False)
+    except changes.NotCached:
+        set_request_id(call.request_id)
+        outcome = await threads.run(_prepare_loading, call.knock)
+    if isinstance(outcome, Unauthenticated):
+        return await _refuse_stranger(call, outcome)
+    if twice is not None:
+        return await _refuse(call, errors.duplicated_header(twice))
+    if call.http_method == "POST":
+        return await _post(call, here, headers, outcome)
+    if call.http_method in ("GET", "DELETE"):
+        if not isinstance(outcome, Prepared):
+            return await _refuse_caller(call, outcome)
+        _accept(call, outcome)
+        return await _with_session(call, here, headers, b"", modern=False)
+    _note_caller(call, outcome)
+    return await _refuse(call, errors.method_not_allowed(call.http_method))
+
+
+async def _post(call: ActiveCall, here: runtime.Runtime, headers: dict[bytes, bytes], outcome: Outcome) -> None:
+    limit: int = settings.MAX_REQUEST_BYTES
+    if isinstance(outcome, Prepared) and outcome.server.max_request_bytes is not None:
+        limit = min(limit, outcome.server.max_request_bytes)
+    try:
+        body = await _read_body(call, headers.get(b"content-length"), limit)
+    except BodyTooLarge:
+        _note_caller(call, outcome)
+        return await _refuse(call, errors.too_large(limit))
+    message = peek(headers, body)
+    if not isinstance(outcome, Prepared):
+        if isinstance(message, Message):
+            call.message = message
+        return await _refuse_caller(call, outcome)
+    _accept(call, outcome)
+    if isinstance(message, Rejected):
+        failure = errors.rejected(message)
+        call.outcome = failure.outcome
+        return await call.answer(*errors.render(failure, message.id))
+    call.message = message
+    await _with_session(call, here, headers, body, modern=message.modern)
+
+
+async def _with_session(
+    call: ActiveCall, here: runtime.Runtime, headers: dict[bytes, bytes], body: bytes, *, modern: bool
+) -> None:
+    """Unwrap the session id, if the request is of an era that has one, and go upstream."""
+    assert call.prepared is not None  # noqa: S101
+    session = None
+    sealed = headers.get(b"mcp-session-id")
+    if sealed is not None and not modern and call.message.method != "initialize":
+        session = here.sessions.open(
+            sealed,
+            principal=call.prepared.principal,
+            server=call.prepared.server,
+            credential=call.prepared.credential,
+            now=time(),
+        )
+        if session is None:
+            return await _refuse(call, errors.SESSION_NOT_FOUND)
+    call.watchable = True
+    await forward(call, here, headers, session, body)
+
+
+async def _read_body(call: ActiveCall, declared: bytes | None, limit: int) -> bytes:
+    """The whole body; raises BodyTooLarge as soon as it is known, ClientGone when the client leaves."""
+    if declared is not None and declared.isdigit() and int(declared) > limit:
+        raise BodyTooLarge
+    call.enter(Phase.REQUEST, _BODY_SECONDS)
+    pieces: list[bytes] = []
+    more = True
+    while more:
+        event = await call.receive()
+        if event["type"] == "http.disconnect":
+            raise ClientGone
+        piece: bytes = event.get("body", b"")
+        call.bytes_in += len(piece)
+        if call.bytes_in > limit:
+            raise BodyTooLarge
+        pieces.append(piece)
+        more = event.get("more_body", False)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def _prepare_loading(knock: Knock) -> Outcome:
+    return prepare_call(knock, now=time(), may_load=True)
+
+
+def _note_caller(call: ActiveCall, outcome: Outcome) -> None:
+    if isinstance(outcome, Unauthenticated):
+        return
+    call.principal_id, call.principal_label = outcome.principal.user_id, outcome.principal.label
+    if isinstance(outcome, Prepared | NotAllowed | NoCredential):
+        call.server_id = outcome.server.id
+
+
+def _accept(call: ActiveCall, prepared: Prepared) -> None:
+    call.prepared = prepared
+    call.decision = "allowed"
+    _note_caller(call, prepared)
+
+
+async def _refuse_stranger(call: ActiveCall, outcome: Unauthenticated) -> None:
+    path = f"/{call.knock.tenant}/mcp/{call.knock.slug}/{call.knock.endpoint}"
+    await _refuse(call, errors.unauthenticated(outcome, path, discoverable=call.knock.endpoint != "key"))
+
+
+async def _refuse_caller(call: ActiveCall, outcome: Outcome) -> None:
+    _note_caller(call, outcome)
+    if isinstance(outcome, NotAllowed):
+        failure = errors.denied(outcome.decision, outcome.server.name)
+    elif isinstance(outcome, NoCredential):
+        call.decision = "allowed"
+        set_request_id(call.request_id)
+        log.warning("no credential", extra={"server": outcome.server.slug, "detail": outcome.error.public_message})
+        failure = errors.secret_unavailable(outcome.server.name)
+    else:
+        failure = errors.UNKNOWN_SERVER
+    await _refuse(call, failure)
+
+
+async def _refuse(call: ActiveCall, failure: errors.Failure) -> None:
+    call.decision = call.decision or failure.outcome
+    call.outcome = failure.outcome
+    await call.answer(*errors.render(failure, call.message.id))
+
+
+async def _answer_ended(call: ActiveCall) -> None:
+    """The gateway ended the call; say so where an answer can still be given."""
+    call.outcome = str(call.ended_by)
+    if call.ended_by is EndedBy.CLIENT:
+        return
+    if call.started:
+        if call.streaming:
+            await call.finish()
+        return
+    if call.ended_by is EndedBy.TIMEOUT and call.prepared is not None:
+        server = call.prepared.server
+        connecting = call.phase is Phase.CONNECT
+        phase = "accept a connection" if connecting else "answer"
+        seconds = server.connect_timeout if connecting else server.response_timeout
+        failure = errors.upstream_timeout(server.name, phase, seconds)
+        call.outcome = failure.outcome
+        await call.answer(*errors.render(failure, call.message.id))
+    elif call.ended_by is EndedBy.REVOKED:
+        await call.answer(*errors.render(errors.UNKNOWN_SERVER, call.message.id))
+
+
+def _row(call: ActiveCall) -> CallRow:
+    message = call.message
+    if call.ended_by is not None:
+        call.outcome = call.outcome if call.outcome != "ok" else str(call.ended_by)
+    credential = call.prepared.principal.credential if call.prepared is not None else ""
+    elapsed = monotonic() - call.began
+    return CallRow(
+        at=time() - elapsed,
+        request_id=call.request_id,
+        tenant=call.knock.tenant[:63],
+        server=call.knock.slug[:63],
+        server_id=call.server_id,
+        principal=call.principal_label[:200],
+        user_id=call.principal_id,
+        credential=credential,
+        client=(message.client or call.client)[:200],
+        http_method=call.http_method[:10],
+        method=message.method[:100] if message.kind is not Kind.RESPONSE else "(response)",
+        item=message.item[:300],
+        protocol_version=message.version[:20],
+        decision=call.decision,
+        status=call.status,
+        upstream_status=call.upstream_status,
+        outcome=call.outcome,
+        bytes_in=call.bytes_in,
+        bytes_out=call.bytes_out,
+        milliseconds=int(elapsed * 1000),
+    )
+
+
+async def _start() -> None:
+    """Under servers without lifespan events (Daphne) the first call starts what the path relies on."""
+    global _started
+    await runtime.start()
+    _started = True

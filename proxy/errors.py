@@ -1,0 +1,187 @@
+"""The only place where a failure becomes HTTP status, headers and a JSON-RPC error (promise 9).
+
+Codes are stable and documented in docs/errors.md. Ours lie outside the range that JSON-RPC and MCP reserve
+(SV-11). Outages are 5xx: an era probe takes 4xx for evidence (T52).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any, Final
+
+from django.conf import settings
+
+from authflows.inbound.bearer import Refusal, Unauthenticated
+from proxy.headers import Headers
+from proxy.messages import JsonRpcId, Rejected
+from servers.access import Denied, Reason
+
+NOT_AUTHENTICATED: Final = 1401
+ORIGIN_REFUSED: Final = 1402
+NO_ACCESS: Final = 1404
+METHOD_NOT_ALLOWED: Final = 1405
+BODY_TOO_LARGE: Final = 1413
+HOST_REFUSED: Final = 1421
+TOO_MANY_STREAMS: Final = 1429
+INTERNAL: Final = 1500
+UPSTREAM_FAILED: Final = 1502
+NOT_READY: Final = 1503
+UPSTREAM_TIMEOUT: Final = 1504
+SESSION_UNKNOWN: Final = 1440
+BAD_REQUEST: Final = 1400
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An answer that the gateway gives by itself. `outcome` is the stable word for the call record."""
+
+    status: int
+    code: int
+    message: str
+    outcome: str
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+
+
+def render(failure: Failure, request_id: JsonRpcId) -> tuple[int, Headers, bytes]:
+    """Status, headers and JSON-RPC body of a failure."""
+    error = {"code": failure.code, "message": failure.message}
+    body = json.dumps({"jsonrpc": "2.0", "id": request_id, "error": error}).encode()
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"cache-control", b"no-store"),
+        (b"x-content-type-options", b"nosniff"),
+        *failure.headers,
+    ]
+    return failure.status, headers, body
+
+
+def unauthenticated(refusal: Unauthenticated, path: str, *, discoverable: bool) -> Failure:
+    """401 with the challenge, the same for every reason but "nothing sent" (RS-3, RS-5, RS-13).
+
+    `discoverable` is False for the `/key` endpoint, whose clients must not start an OAuth discovery.
+    """
+    if discoverable:
+        metadata = f"{settings.PUBLIC_URL}/.well-known/oauth-protected-resource{path}"
+        challenge = f'Bearer resource_metadata="{metadata}", scope="mcp"'
+    else:
+        challenge = 'Bearer realm="Gatehouse"'
+    message = "Sign in to use this MCP server, or send an API key in the Authorization header."
+    if refusal.reason is Refusal.IN_URL:
+        challenge += ', error="invalid_request"'
+        message = "Credentials belong in the Authorization header, not in the URL."
+    elif refusal.reason is not Refusal.MISSING:
+        challenge += ', error="invalid_token"'
+        message = "The credential is not valid (any more). Sign in again, or use another API key."
+    header = (b"www-authenticate", challenge.encode("latin-1"))
+    return Failure(401, NOT_AUTHENTICATED, message, refusal.reason, (header,))
+
+
+def denied(decision: Denied, server_name: str) -> Failure:
+    """403 without a challenge (RS-12). Unknown server and no right read alike (RS-13)."""
+    if decision.reason is Reason.SERVER_DISABLED:
+        message = f"The MCP server '{server_name}' is disabled. Ask its manager to enable it."
+    else:
+        message = "You may not use this MCP server, or there is none at this URL. Ask its manager for access."
+    return Failure(403, NO_ACCESS, message, decision.reason)
+
+
+UNKNOWN_SERVER: Final = Failure(
+    403,
+    NO_ACCESS,
+    "You may not use this MCP server, or there is none at this URL. Ask its manager for access.",
+    "unknown_server",
+)
+FOREIGN_HOST: Final = Failure(
+    421, HOST_REFUSED, "This gateway does not serve that host name. Use its public URL.", "host_refused"
+)
+FOREIGN_ORIGIN: Final = Failure(
+    403, ORIGIN_REFUSED, "Web pages of that origin may not call this gateway.", "origin_refused"
+)
+SESSION_NOT_FOUND: Final = Failure(
+    404, SESSION_UNKNOWN, "Session not found. Send initialize to open a new one.", "session_unknown"
+)
+FEED_STALE: Final = Failure(
+    503,
+    NOT_READY,
+    "The gateway cannot confirm who may call right now. Try again shortly.",
+    "feed_stale",
+    ((b"retry-after", b"5"),),
+)
+BROKEN: Final = Failure(
+    500,
+    INTERNAL,
+    "The gateway failed to handle this call. Its operator finds the reason in the log.",
+    "internal",
+)
+STREAM_LIMIT: Final = Failure(
+    429,
+    TOO_MANY_STREAMS,
+    "Too many open streams for this credential. Close one and try again.",
+    "too_many_streams",
+    ((b"retry-after", b"10"),),
+)
+
+
+def duplicated_header(name: bytes) -> Failure:
+    """400 for a header that came twice (T6)."""
+    return Failure(400, BAD_REQUEST, f"The header {name.decode('latin-1')} came twice.", "header_duplicated")
+
+
+def rejected(rejection: Rejected) -> Failure:
+    """400 with the JSON-RPC error of the parse or of a header mismatch."""
+    return Failure(400, rejection.code, rejection.message, "message_rejected")
+
+
+def method_not_allowed(method: str) -> Failure:
+    """405 for HTTP methods that MCP does not have."""
+    allow = ((b"allow", b"POST, GET, DELETE"),)
+    return Failure(405, METHOD_NOT_ALLOWED, f"An MCP endpoint has no {method}.", "method_not_allowed", allow)
+
+
+def too_large(limit: int) -> Failure:
+    """413, naming the limit in bytes. The rest of the body is not read."""
+    message = f"The request body is larger than {limit} bytes."
+    return Failure(413, BODY_TOO_LARGE, message, "body_too_large", ((b"connection", b"close"),))
+
+
+def upstream_failed(server_name: str, what: str, outcome: str) -> Failure:
+    """502: the server could not be reached or did not answer as an MCP server; `what` is our own sentence."""
+    message = f"The MCP server '{server_name}' {what}. If it lasts, tell its manager."
+    return Failure(502, UPSTREAM_FAILED, message, outcome)
+
+
+def upstream_timeout(server_name: str, phase: str, seconds: int) -> Failure:
+    """504, naming the phase that took too long."""
+    message = f"The MCP server '{server_name}' did not {phase} within {seconds} seconds. Try again later."
+    return Failure(
+        504,
+        UPSTREAM_TIMEOUT,
+        message,
+        f"timeout_{'connect' if phase == 'accept a connection' else 'response'}",
+    )
+
+
+def secret_unavailable(server_name: str) -> Failure:
+    """502: the server's shared credential cannot be read; the reference is for its manager, not for callers."""
+    return upstream_failed(
+        server_name,
+        "cannot be used: its stored credential is not available to the gateway",
+        "credential_unavailable",
+    )
+
+
+def credential_refused_text(server_name: str) -> str:
+    """For a tool result: the upstream refused the shared credential."""
+    return (
+        f"The MCP server '{server_name}' refused the gateway's own credential. Signing in again does not help: "
+        "ask the server's manager to renew the credential in Gatehouse."
+    )
+
+
+def tool_error(request_id: JsonRpcId, text: str, *, modern: bool) -> bytes:
+    """A tool result that says why the call did not happen; the model reads it (section 3 of the duties)."""
+    result: dict[str, Any] = {"content": [{"type": "text", "text": text}], "isError": True}
+    if modern:
+        result["resultType"] = "complete"
+    return json.dumps({"jsonrpc": "2.0", "id": request_id, "result": result}).encode()

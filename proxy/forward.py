@@ -1,0 +1,280 @@
+"""The transparent path: our header list, the client's own bytes, the answer streamed back as it comes.
+
+Nothing of the body is changed in either direction, so every protocol revision that client and upstream share
+works, including ones that do not exist yet.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from time import time
+from typing import Final
+from urllib.parse import urljoin
+
+from django.conf import settings
+
+from proxy import errors
+from proxy.headers import TO_CLIENT, Headers, upstream_lines
+from proxy.in_flight import ActiveCall, Phase
+from proxy.messages import Kind, Message
+from proxy.runtime import AGENT, Plan, Runtime
+from proxy.upstream import Phase as UpstreamPhase
+from proxy.upstream import Response, UpstreamError
+from servers import egress
+from servers.errors import DestinationRefused, GatewayError
+
+log = logging.getLogger(__name__)
+
+# Reading only: sending one again cannot do a thing twice (T50). A tool call is never among them.
+_REPEATABLE: Final = frozenset(
+    (
+        "completion/complete",
+        "ping",
+        "prompts/list",
+        "resources/list",
+        "resources/templates/list",
+        "server/discover",
+        "tools/list",
+    )
+)
+_WHAT_FAILED: Final[Mapping[UpstreamPhase, str]] = {
+    UpstreamPhase.ADDRESS: "is at an address that the gateway may not call (phase: address)",
+    UpstreamPhase.CONNECT: "cannot be reached: no connection (phase: connect)",
+    UpstreamPhase.TLS: "has a TLS certificate that the gateway does not trust (phase: TLS)",
+    UpstreamPhase.RESPONSE: "broke off before it answered; the call may have run (phase: response)",
+    UpstreamPhase.BODY: "broke off in the middle of its answer; the call may have run (phase: body)",
+}
+
+
+class BodyCut(Exception):
+    """The answer had begun and cannot be completed; the client's connection has to be closed."""
+
+
+async def forward(
+    call: ActiveCall, runtime: Runtime, headers: Mapping[bytes, bytes], session: bytes | None, body: bytes
+) -> None:
+    """Send the call upstream and its answer back.
+
+    `session` is the upstream's own session id, or None. Raises BodyCut when an answer cannot be completed.
+    """
+    assert call.prepared is not None  # noqa: S101
+    server = call.prepared.server
+    try:
+        plan = runtime.plan_for(server, call.prepared.credential)
+        response = await _exchange(call, plan, headers, session, body)
+        if response.status in (307, 308):
+            response = await _follow(call, runtime, plan, response, headers, session, body)
+    except UpstreamError as error:
+        what = _WHAT_FAILED[error.phase]
+        log.warning("upstream failed", extra={"server": server.slug, "phase": error.phase, "detail": error.detail})
+        await _fail(call, errors.upstream_failed(server.name, what, f"upstream_{error.phase}"))
+        return
+    except (DestinationRefused, GatewayError) as error:
+        log.warning("no request possible", extra={"server": server.slug, "detail": error.public_message})
+        await _fail(call, errors.secret_unavailable(server.name))
+        return
+    try:
+        await _relay(call, runtime, response)
+    finally:
+        if not response.complete:
+            response.close()
+
+
+async def _exchange(
+    call: ActiveCall, plan: Plan, headers: Mapping[bytes, bytes], session: bytes | None, body: bytes
+) -> Response:
+    """One request and its response's head; raises UpstreamError."""
+    server = plan.server
+    request = [
+        plan.heads[call.http_method],
+        upstream_lines(headers, server.allowed_request_headers, plan.reserved, AGENT),
+    ]
+    if session is not None:
+        request.append(b"mcp-session-id: %b\r\n" % session)
+        last_event = headers.get(b"last-event-id")
+        if last_event is not None and call.http_method == "GET":
+            request.append(b"last-event-id: %b\r\n" % last_event)
+    request.append(b"content-length: %d\r\n\r\n" % len(body) if call.http_method == "POST" else b"\r\n")
+    request.append(body)
+    data = b"".join(request)
+
+    connection = plan.pool.take_idle()
+    if connection is not None:
+        call.enter(Phase.RESPONSE, server.response_timeout)
+        call.response = response = connection.send(data)
+        try:
+            await response.head()
+        except UpstreamError:
+            # The upstream may have closed the kept connection just as we wrote.
+            if response.head_complete or not _is_repeatable(call):
+                raise
+        except BaseException:
+            response.close()
+            raise
+        else:
+            return response
+    call.enter(Phase.CONNECT, server.connect_timeout)
+    connection = await plan.pool.connect()
+    call.enter(Phase.RESPONSE, server.response_timeout)
+    call.response = response = connection.send(data)
+    try:
+        await response.head()
+    except BaseException:
+        response.close()
+        raise
+    return response
+
+
+def _is_repeatable(call: ActiveCall) -> bool:
+    if call.http_method == "GET":
+        return True
+    return call.message.kind is Kind.REQUEST and call.message.method in _REPEATABLE
+
+
+async def _follow(
+    call: ActiveCall,
+    runtime: Runtime,
+    plan: Plan,
+    response: Response,
+    headers: Mapping[bytes, bytes],
+    session: bytes | None,
+    body: bytes,
+) -> Response:
+    """Follow one redirect within the origin (a missing slash, mostly); any other is left as it is (T28)."""
+    location = (response.header(b"location") or b"").decode("latin-1")
+    try:
+        destination = egress.parse_destination(urljoin(plan.server.url, location))
+    except DestinationRefused:
+        return response
+    before = plan.destination
+    if (destination.scheme, destination.host, destination.port) != (before.scheme, before.host, before.port):
+        return response
+    if not response.complete:
+        response.close()
+    return await _exchange(call, runtime.redirected(plan, destination.target), headers, session, body)
+
+
+async def _relay(call: ActiveCall, runtime: Runtime, response: Response) -> None:
+    assert call.prepared is not None  # noqa: S101
+    server, message = call.prepared.server, call.message
+    status = call.upstream_status = response.status
+    if status in (401, 403, 407):
+        await _credential_refused(call, message)
+        return
+    if 300 <= status < 400:
+        await _fail(call, errors.upstream_failed(server.name, "redirects to another address", "upstream_redirect"))
+        return
+    if status >= 500 and not (status == 503 and response.header(b"retry-after")):
+        what = f"answered with an error of its own (HTTP {status})"
+        await _fail(call, errors.upstream_failed(server.name, what, "upstream_error"))
+        return
+    if status in (202, 204) or (status == 404 and call.http_method == "DELETE"):
+        await call.answer(204 if status == 404 else status, [], b"")
+        return
+    content_type = response.header(b"content-type") or b""
+    is_stream = content_type.startswith(b"text/event-stream")
+    if not is_stream and not content_type.startswith(b"application/json"):
+        if status < 300 and response.length != 0:
+            what = "did not answer as an MCP server (neither JSON nor an event stream)"
+            await _fail(call, errors.upstream_failed(server.name, what, "upstream_not_mcp"))
+            return
+        content_type = b"text/plain; charset=utf-8" if content_type else b""
+    headers = _client_headers(call, runtime, response, content_type, is_stream)
+    if is_stream:
+        await _relay_stream(call, runtime, response, headers)
+    else:
+        await _relay_body(call, response, headers)
+
+
+def _client_headers(
+    call: ActiveCall, runtime: Runtime, response: Response, content_type: bytes, is_stream: bool
+) -> Headers:
+    headers = [pair for pair in response.headers if pair[0] in TO_CLIENT and pair[0] != b"content-type"]
+    if content_type:
+        headers.append((b"content-type", content_type))
+    if response.status == 405 and (allow := response.header(b"allow")):
+        headers.append((b"allow", allow))
+    if is_stream:
+        headers.append((b"cache-control", b"no-cache, no-transform"))
+        headers.append((b"x-accel-buffering", b"no"))
+    else:
+        headers.append((b"cache-control", b"no-store"))
+    headers.append((b"x-content-type-options", b"nosniff"))
+    if call.message.method == "initialize" and response.status == 200 and not call.message.modern:
+        upstream_id = response.header(b"mcp-session-id")
+        if upstream_id and call.prepared is not None:
+            sealed = runtime.sessions.seal(
+                upstream_id.decode("latin-1"),
+                principal=call.prepared.principal,
+                server=call.prepared.server,
+                credential=call.prepared.credential,
+                now=time(),
+            )
+            headers.append((b"mcp-session-id", sealed))
+    return headers
+
+
+async def _relay_body(call: ActiveCall, response: Response, headers: Headers) -> None:
+    if response.complete:
+        await call.answer(response.status, headers, response.take() if response.received else b"")
+        return
+    limit = settings.MAX_RESPONSE_BYTES
+    if response.length is not None:
+        if response.length > limit:
+            await _too_large(call)
+            return
+        headers.append((b"content-length", b"%d" % response.length))
+    timeout = call.prepared.server.response_timeout if call.prepared else 0
+    await call.start(response.status, headers)
+    try:
+        while data := await response.chunk():
+            if response.received > limit:
+                call.outcome = "upstream_too_large"
+                raise BodyCut
+            call.enter(Phase.RESPONSE, timeout)
+            await call.piece(data)
+    except UpstreamError as error:
+        call.outcome = f"upstream_{error.phase}"
+        raise BodyCut from error
+    await call.finish()
+
+
+async def _relay_stream(call: ActiveCall, runtime: Runtime, response: Response, headers: Headers) -> None:
+    if not runtime.in_flight.begin_stream(call):
+        await _fail(call, errors.STREAM_LIMIT)
+        return
+    await call.start(response.status, headers)
+    try:
+        while data := await response.chunk():
+            await call.piece(data)
+    except UpstreamError as error:
+        # The end of the stream without a result is what a broken stream looks like to every client.
+        call.outcome = f"upstream_{error.phase}"
+    await call.finish()
+
+
+async def _credential_refused(call: ActiveCall, message: Message) -> None:
+    """The upstream's 401 or 403 is about our credential, never about the client's (finding 4, T32)."""
+    assert call.prepared is not None  # noqa: S101
+    name = call.prepared.server.name
+    call.outcome = "upstream_refused_credential"
+    log.warning("upstream refused the credential", extra={"server": call.prepared.server.slug})
+    text = errors.credential_refused_text(name)
+    if message.kind is Kind.REQUEST and message.method == "tools/call":
+        headers: Headers = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
+        await call.answer(200, headers, errors.tool_error(message.id, text, modern=message.modern))
+        return
+    failure = errors.Failure(502, errors.UPSTREAM_FAILED, text, call.outcome)
+    await _fail(call, failure)
+
+
+async def _too_large(call: ActiveCall) -> None:
+    assert call.prepared is not None  # noqa: S101
+    what = f"sent an answer larger than {settings.MAX_RESPONSE_BYTES} bytes"
+    await _fail(call, errors.upstream_failed(call.prepared.server.name, what, "upstream_too_large"))
+
+
+async def _fail(call: ActiveCall, failure: errors.Failure) -> None:
+    call.outcome = failure.outcome
+    await call.answer(*errors.render(failure, call.message.id))

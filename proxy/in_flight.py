@@ -1,0 +1,259 @@
+"""Calls in flight, and the one timer that looks after all of them.
+
+Four times a second the timer ends calls whose time is up, starts to watch for a disconnect where a call lasts,
+sends comments on idle streams, and has the rights of open calls checked again when something changed. A timer
+and a watching task for every call would cost more than the call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, MutableMapping
+from enum import StrEnum
+from time import monotonic, time
+from typing import Any, Final
+
+from django.conf import settings
+
+from proxy.headers import Headers
+from proxy.messages import NO_BODY, Message
+from proxy.pipeline import Knock, Prepared
+from proxy.upstream import Response
+from servers import changes
+
+TICK_SECONDS: Final = 0.25
+_KEEP_ALIVE: Final = b": keep-alive\n\n"
+_EVENT_ENDS: Final = (b"\n\n", b"\r\n\r\n", b"\r\r")
+
+Event = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Event]]
+Send = Callable[[Event], Awaitable[None]]
+
+
+class Phase(StrEnum):
+    """What a call waits for; the words stand in answers and records."""
+
+    REQUEST = "request"
+    CONNECT = "connect"
+    RESPONSE = "response"
+    STREAM = "stream"
+
+
+class EndedBy(StrEnum):
+    """Why the gateway ended a call before its end."""
+
+    CLIENT = "client_disconnected"
+    TIMEOUT = "timeout"
+    REVOKED = "access_ended"
+    SHUTDOWN = "shutdown"
+
+
+class ActiveCall:
+    """One request in flight: its way back to the client, its deadline, and what its record will say."""
+
+    __slots__ = (
+        "began",
+        "bytes_in",
+        "bytes_out",
+        "client",
+        "cors",
+        "deadline",
+        "decision",
+        "ended_by",
+        "http_method",
+        "knock",
+        "last_sent",
+        "message",
+        "mid_event",
+        "outcome",
+        "phase",
+        "prepared",
+        "principal_id",
+        "principal_label",
+        "receive",
+        "request_id",
+        "response",
+        "send",
+        "server_id",
+        "started",
+        "status",
+        "streaming",
+        "task",
+        "upstream_status",
+        "watchable",
+        "watcher",
+    )
+
+    def __init__(self, http_method: str, knock: Knock, request_id: str, receive: Receive, send: Send) -> None:
+        self.http_method = http_method
+        self.knock = knock
+        self.request_id = request_id
+        self.receive = receive
+        self.send = send
+        self.task = asyncio.current_task()
+        self.began = monotonic()
+        self.deadline = 0.0
+        self.phase = Phase.REQUEST
+        self.ended_by: EndedBy | None = None
+        self.watchable = False
+        self.watcher: asyncio.Task[None] | None = None
+        self.started = False
+        self.streaming = False
+        self.mid_event = False
+        self.last_sent = 0.0
+        self.prepared: Prepared | None = None
+        self.response: Response | None = None
+        self.cors: Headers = []
+        # For the record:
+        self.message: Message = NO_BODY
+        self.client = ""
+        self.principal_id: int | None = None
+        self.principal_label = ""
+        self.server_id: Any = None
+        self.decision = ""
+        self.outcome = "ok"
+        self.status = 0
+        self.upstream_status: int | None = None
+        self.bytes_in = 0
+        self.bytes_out = 0
+
+    def enter(self, phase: Phase, seconds: float) -> None:
+        """Wait for something else from now on, for at most `seconds`."""
+        self.phase = phase
+        self.deadline = monotonic() + seconds
+
+    def stop(self, why: EndedBy) -> None:
+        """End the call from outside; its task learns why through `ended_by`."""
+        if self.ended_by is None and self.task is not None:
+            self.ended_by = why
+            self.task.cancel()
+
+    async def answer(self, status: int, headers: Headers, body: bytes) -> None:
+        """Send a complete answer."""
+        self.started = True
+        self.status = status
+        self.bytes_out += len(body)
+        headers.append((b"content-length", b"%d" % len(body)))
+        headers += self.cors
+        await self.send({"type": "http.response.start", "status": status, "headers": headers})
+        await self.send({"type": "http.response.body", "body": body, "more_body": False})
+
+    async def start(self, status: int, headers: Headers) -> None:
+        """Begin an answer whose body follows piece by piece."""
+        self.started = True
+        self.status = status
+        self.last_sent = monotonic()
+        headers += self.cors
+        await self.send({"type": "http.response.start", "status": status, "headers": headers})
+
+    async def piece(self, data: bytes) -> None:
+        """Send a piece of the body; returns when the client's connection takes more."""
+        self.bytes_out += len(data)
+        self.mid_event = True
+        await self.send({"type": "http.response.body", "body": data, "more_body": True})
+        self.mid_event = not data.endswith(_EVENT_ENDS)
+        self.last_sent = monotonic()
+
+    async def finish(self) -> None:
+        """End a body that was sent in pieces."""
+        await self.send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def comment(self) -> None:
+        """Keep an idle event stream alive; only between two events, never inside one."""
+        if self.streaming and not self.mid_event:
+            self.last_sent = monotonic()
+            await self.send({"type": "http.response.body", "body": _KEEP_ALIVE, "more_body": True})
+
+    async def watch(self) -> None:
+        """Wait for the client to leave."""
+        while (await self.receive())["type"] != "http.disconnect":
+            pass
+        self.stop(EndedBy.CLIENT)
+
+
+Recheck = Callable[[ActiveCall], Awaitable[None]]
+
+
+class InFlight:
+    """All calls of one event loop."""
+
+    def __init__(self, recheck: Recheck, sweep: Callable[[float], None]) -> None:
+        self._calls: set[ActiveCall] = set()
+        self._streams: Counter[str] = Counter()
+        self._recheck = recheck
+        self._sweep = sweep
+        self._timer: asyncio.TimerHandle | None = None
+        self._seen_changes = _changes_seen
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def begin(self, call: ActiveCall) -> None:
+        """Look after a call until `end`."""
+        self._calls.add(call)
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(TICK_SECONDS, self._tick)
+
+    def end(self, call: ActiveCall) -> None:
+        """The call is over."""
+        self._calls.discard(call)
+        if call.watcher is not None:
+            call.watcher.cancel()
+        if call.streaming and call.prepared is not None:
+            self._streams[call.prepared.principal.credential] -= 1
+
+    def begin_stream(self, call: ActiveCall) -> bool:
+        """Count a stream of the caller; False when it has too many already."""
+        assert call.prepared is not None  # noqa: S101
+        credential = call.prepared.principal.credential
+        if self._streams[credential] >= settings.MAX_STREAMS_PER_CALLER:
+            return False
+        self._streams[credential] += 1
+        call.streaming = True
+        ends = call.prepared.principal.credential_expires_at
+        seconds = float(settings.MAX_STREAM_SECONDS)
+        call.enter(Phase.STREAM, seconds if ends is None else min(seconds, ends - time()))
+        return True
+
+    def close(self) -> None:
+        """The process ends: end every call and the timer."""
+        for call in tuple(self._calls):
+            call.stop(EndedBy.SHUTDOWN)
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def __len__(self) -> int:
+        return len(self._calls)
+
+    def _tick(self) -> None:
+        now = monotonic()
+        idle_since = now - settings.STREAM_KEEPALIVE_SECONDS
+        recheck = self._seen_changes != _changes_seen
+        self._seen_changes = _changes_seen
+        for call in tuple(self._calls):
+            if call.deadline and now >= call.deadline:
+                call.stop(EndedBy.TIMEOUT)
+                continue
+            if call.watcher is None and call.watchable and now - call.began >= TICK_SECONDS:
+                call.watcher = asyncio.ensure_future(call.watch())
+            if call.streaming and call.last_sent <= idle_since:
+                self._spawn(call.comment())
+            if recheck and call.prepared is not None:
+                self._spawn(self._recheck(call))
+        self._sweep(now)
+        self._timer = asyncio.get_running_loop().call_later(TICK_SECONDS, self._tick)
+
+    def _spawn(self, coroutine: Any) -> None:
+        task = asyncio.ensure_future(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+_changes_seen = 0
+
+
+def _on_change(kind: str, key: str) -> None:
+    global _changes_seen
+    _changes_seen += 1
+
+
+changes.listen(_on_change)

@@ -1,0 +1,42 @@
+"""`manage.py serve`: the gateway on uvicorn."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import uvicorn
+from django.core.management.base import BaseCommand, CommandParser
+
+
+class Command(BaseCommand):
+    help = "Serve the gateway (admin, portal and MCP endpoints) with uvicorn."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--host", default="127.0.0.1", help="Address to listen on (default: this machine only).")
+        parser.add_argument("--port", type=int, default=8000)
+        parser.add_argument("--workers", type=int, default=1, help="Processes; several want PostgreSQL.")
+        parser.add_argument("--tls-certificate", help="PEM file; without it, put a TLS proxy in front.")
+        parser.add_argument("--tls-key", help="PEM file of the certificate's key.")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        uvicorn.run(
+            "gateway_project.asgi:application",
+            host=options["host"],
+            port=options["port"],
+            workers=options["workers"],
+            ssl_certfile=options["tls_certificate"],
+            ssl_keyfile=options["tls_key"],
+            loop="uvloop",
+            http="httptools",
+            ws="none",
+            lifespan="on",
+            interface="asgi3",
+            backlog=8192,
+            access_log=False,
+            server_header=False,
+            date_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=20,
+            log_config=None,
+        )

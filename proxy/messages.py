@@ -1,0 +1,213 @@
+"""One look at a request's body: parsed once, strictly, for policy and records. Pure.
+
+The original bytes are what is forwarded. So that nobody can read them differently from us, the parse refuses
+everything two parsers could disagree about: duplicate keys, a BOM, bad UTF-8, lone surrogates, NaN, trailing
+text, nesting deeper than 200 levels (T38). Header and body must agree, because upstreams and balancers may
+act on the headers while policy reads the body (T37).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final, Literal
+
+from jiter import from_json
+
+from proxy.header_values import decode_header_value
+
+JsonRpcId = str | int | None
+
+PARSE_ERROR: Final = -32700
+INVALID_REQUEST: Final = -32600
+INVALID_PARAMS: Final = -32602
+HEADER_MISMATCH: Final = -32020
+
+FIRST_MODERN_VERSION: Final = "2026-07-28"
+BATCH_VERSION: Final = "2025-03-26"
+_VERSION_KEY: Final = "io.modelcontextprotocol/protocolVersion"
+_CLIENT_KEY: Final = "io.modelcontextprotocol/clientInfo"
+_CAPABILITIES_KEY: Final = "io.modelcontextprotocol/clientCapabilities"
+_DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
+
+# Which parameter names the thing a method acts on; the first three have to be mirrored in `Mcp-Name` (SV-2).
+MIRRORED_NAMES: Final[Mapping[str, str]] = {
+    "tools/call": "name",
+    "prompts/get": "name",
+    "resources/read": "uri",
+}
+_OPTIONALLY_MIRRORED: Final[Mapping[str, str]] = {
+    "tasks/get": "taskId",
+    "tasks/update": "taskId",
+    "tasks/cancel": "taskId",
+}
+_NAMES: Final[Mapping[str, str]] = {
+    **MIRRORED_NAMES,
+    **_OPTIONALLY_MIRRORED,
+    "resources/subscribe": "uri",
+    "resources/unsubscribe": "uri",
+}
+
+
+class Kind(StrEnum):
+    """What a JSON-RPC body is."""
+
+    REQUEST = "request"
+    NOTIFICATION = "notification"
+    RESPONSE = "response"
+    BATCH = "batch"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What policy and records need of a body; no argument values."""
+
+    kind: Kind
+    id: JsonRpcId
+    method: str
+    item: str
+    """Tool or prompt name, resource URI or task id; empty where the method has none."""
+    modern: bool
+    """True for 2026-07-28 and later: no session, disconnect cancels."""
+    version: str
+    client: str
+    elements: tuple[Message, ...] = ()
+
+    def __bool__(self) -> Literal[True]:
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A body that does not go upstream: the JSON-RPC error to answer with HTTP 400."""
+
+    code: int
+    message: str
+    id: JsonRpcId = None
+
+    def __bool__(self) -> Literal[False]:
+        return False
+
+
+NO_BODY: Final = Message(Kind.NOTIFICATION, None, "", "", modern=False, version="", client="")
+
+
+def is_modern(version: str) -> bool:
+    """Whether a protocol version is one without handshake; unknown later ones count."""
+    return version >= FIRST_MODERN_VERSION and _DATE.fullmatch(version) is not None
+
+
+def peek(headers: Mapping[bytes, bytes], body: bytes) -> Message | Rejected:
+    """Parse a POST body and check it against the routing headers (keys in lower case).
+
+    Checked in order, first failure wins: strict JSON (-32700); shape of one JSON-RPC message, or of a batch
+    where the version allows one (-32600); agreement of version, method and name with the headers (-32020).
+    """
+    try:
+        parsed = from_json(body, allow_inf_nan=False, catch_duplicate_keys=True)
+    except ValueError as error:
+        return Rejected(PARSE_ERROR, f"The body is not strict JSON: {error}")
+    version = headers.get(b"mcp-protocol-version", b"").decode("latin-1")
+    if isinstance(parsed, dict):
+        return _single(parsed, headers, version)
+    if isinstance(parsed, list):
+        return _batch(parsed, headers, version)
+    return Rejected(INVALID_REQUEST, "The body must be one JSON-RPC message.")
+
+
+def _single(parsed: dict[str, Any], headers: Mapping[bytes, bytes], version: str) -> Message | Rejected:
+    message_id = parsed.get("id")
+    if message_id is not None and (type(message_id) is not str and type(message_id) is not int):
+        return Rejected(INVALID_REQUEST, "`id` must be a string or an integer.")
+    method = parsed.get("method")
+    if method is None:
+        if "result" not in parsed and "error" not in parsed:
+            return Rejected(INVALID_REQUEST, "The message has no `method`.", message_id)
+        modern = is_modern(version)
+        return Message(Kind.RESPONSE, message_id, "", "", modern=modern, version=version, client="")
+    if type(method) is not str:
+        return Rejected(INVALID_REQUEST, "`method` must be a string.", message_id)
+    params = parsed.get("params")
+    meta = params.get("_meta") if type(params) is dict else None
+    body_version = meta.get(_VERSION_KEY) if type(meta) is dict else None
+    item = ""
+    if (name_key := _NAMES.get(method)) is not None and type(params) is dict:
+        item = params.get(name_key, "")
+        if type(item) is not str:
+            return Rejected(INVALID_PARAMS, f"`params.{name_key}` must be a string.", message_id)
+    kind = Kind.REQUEST if message_id is not None else Kind.NOTIFICATION
+    modern = body_version is not None or is_modern(version)
+    client = ""
+    if modern:
+        disagreement = _disagreement(headers, version, body_version, method, item, meta, kind)
+        if disagreement:
+            return Rejected(HEADER_MISMATCH, f"Header mismatch: {disagreement}", message_id)
+        client = _client_name(meta.get(_CLIENT_KEY)) if type(meta) is dict else ""
+    elif method == "initialize" and type(params) is dict:
+        client = _client_name(params.get("clientInfo"))
+    return Message(kind, message_id, method, item, modern=modern, version=version, client=client)
+
+
+def _disagreement(
+    headers: Mapping[bytes, bytes],
+    version: str,
+    body_version: Any,
+    method: str,
+    item: str,
+    meta: Any,
+    kind: Kind,
+) -> str:
+    """What the routing headers of a modern message say otherwise than its body, or an empty text (SV-1, SV-2).
+
+    A body without its `_meta` triple is left to the upstream, whose error (-32602) is the better one; headers
+    that are there must agree even then.
+    """
+    if body_version is not None and version != body_version:
+        return "MCP-Protocol-Version is missing or differs from the version in the body"
+    complete = type(meta) is dict and _VERSION_KEY in meta and _CAPABILITIES_KEY in meta
+    required = complete and kind is Kind.REQUEST
+    method_header = headers.get(b"mcp-method")
+    if method_header is None:
+        if required:
+            return "Mcp-Method is missing"
+    elif method_header.decode("latin-1") != method:
+        return "Mcp-Method differs from the method in the body"
+    name_header = headers.get(b"mcp-name")
+    if name_header is None:
+        if required and item and method in MIRRORED_NAMES:
+            return "Mcp-Name is missing"
+    elif method in _NAMES:
+        # What does not decode never equals the body's name.
+        if item and decode_header_value(name_header.decode("latin-1")) != item:  # noqa: SIM102
+            return "Mcp-Name differs from the name in the body"
+    return ""
+
+
+def _batch(parsed: list[Any], headers: Mapping[bytes, bytes], version: str) -> Message | Rejected:
+    if version not in ("", BATCH_VERSION):
+        return Rejected(INVALID_REQUEST, f"MCP {version} has no batches; send one message a request.")
+    if not parsed:
+        return Rejected(INVALID_REQUEST, "A batch must hold at least one message.")
+    elements = []
+    for element in parsed:
+        if type(element) is not dict:
+            return Rejected(INVALID_REQUEST, "Each element of a batch must be a JSON-RPC message.")
+        message = _single(element, headers, version)
+        if isinstance(message, Rejected):
+            return Rejected(message.code, message.message)
+        if message.modern or message.method == "initialize":
+            return Rejected(INVALID_REQUEST, "This message cannot be part of a batch.")
+        elements.append(message)
+    methods = ",".join(dict.fromkeys(m.method for m in elements if m.method))
+    return Message(Kind.BATCH, None, methods, "", modern=False, version=version, client="", elements=tuple(elements))
+
+
+def _client_name(info: Any) -> str:
+    if type(info) is not dict:
+        return ""
+    name, version = info.get("name"), info.get("version")
+    if type(name) is not str:
+        return ""
+    return f"{name} {version}"[:200] if type(version) is str else name[:200]

@@ -1,0 +1,111 @@
+"""Who calls, what, may they, and with whose credential: the steps before a byte goes upstream.
+
+`prepare_call` is plain synchronous code over caches that the change feed keeps true. On the event loop it
+runs with `may_load=False` and touches no database; when something is not in memory it raises NotCached and the
+consumer runs the very same function in a thread.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from authflows.inbound.bearer import Refusal, Unauthenticated, authenticate
+from authflows.outbound.credentials import Credential, credential_for
+from servers import registry
+from servers.access import Denied, Principal, decide
+from servers.errors import SecretUnavailable
+from servers.registry import ServerFacts
+
+
+@dataclass(frozen=True, slots=True)
+class Knock:
+    """What a request says before its body is read."""
+
+    tenant: str
+    slug: str
+    endpoint: str
+    authorization: bytes | None
+    authorization_twice: bool
+    query: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """The way is free: who calls what, with which credential."""
+
+    principal: Principal
+    server: ServerFacts
+    credential: Credential
+
+    def __bool__(self) -> Literal[True]:
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownServer:
+    """A known principal asked for a server that is not there."""
+
+    principal: Principal
+
+    def __bool__(self) -> Literal[False]:
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class NotAllowed:
+    """A known principal may not use the server."""
+
+    principal: Principal
+    server: ServerFacts
+    decision: Denied
+
+    def __bool__(self) -> Literal[False]:
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class NoCredential:
+    """Allowed, but the server's own credential cannot be opened."""
+
+    principal: Principal
+    server: ServerFacts
+    error: SecretUnavailable
+
+    def __bool__(self) -> Literal[False]:
+        return False
+
+
+Outcome = Prepared | Unauthenticated | UnknownServer | NotAllowed | NoCredential
+
+
+def prepare_call(knock: Knock, *, now: float, may_load: bool) -> Outcome:
+    """Authenticate, find the server, decide, and get the credential; `now` in Unix seconds.
+
+    Raises changes.NotCached when something is not in memory and `may_load` is False.
+    """
+    if b"access_token=" in knock.query:
+        return Unauthenticated(Refusal.IN_URL)
+    if knock.authorization_twice:
+        return Unauthenticated(Refusal.DUPLICATED)
+    principal = authenticate(knock.authorization, now=now, may_load=may_load)
+    if isinstance(principal, Unauthenticated):
+        return principal
+    server = registry.find(knock.tenant, knock.slug, may_load=may_load)
+    if server is None:
+        return UnknownServer(principal)
+    decision = decide(
+        principal,
+        server_id=server.id,
+        tenant_id=server.tenant_id,
+        enabled=server.enabled,
+        rules=server.rules,
+        now=now,
+    )
+    if isinstance(decision, Denied):
+        return NotAllowed(principal, server, decision)
+    try:
+        credential = credential_for(principal, server, may_load=may_load)
+    except SecretUnavailable as error:
+        return NoCredential(principal, server, error)
+    return Prepared(principal, server, credential)

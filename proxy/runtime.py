@@ -1,0 +1,159 @@
+"""What one event loop keeps between calls: connection pools, ready-made request heads, calls in flight."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import secrets
+from dataclasses import dataclass, field
+from time import time
+from typing import Any, Final
+from uuid import UUID
+from weakref import WeakKeyDictionary
+
+from django.conf import settings
+
+from authflows.outbound.credentials import Credential
+from proxy import threads
+from proxy.in_flight import ActiveCall, EndedBy, InFlight
+from proxy.pipeline import Prepared, prepare_call
+from proxy.record import recorder
+from proxy.sessions import Sessions
+from proxy.upstream import Pool
+from servers import changes, egress
+from servers.errors import DestinationRefused, SecretUnavailable
+from servers.registry import ServerFacts
+
+AGENT: Final = f"gatehouse/{settings.VERSION}".encode()
+_HTTP_METHODS: Final = ("POST", "GET", "DELETE")
+
+
+@dataclass(slots=True)
+class Plan:
+    """How requests to one server begin: made once, until server or credential change."""
+
+    server: ServerFacts
+    credential: Credential
+    destination: egress.Destination
+    pool: Pool
+    heads: dict[str, bytes]
+    reserved: frozenset[bytes]
+    """Header names that the gateway sets for this server, so the client's are dropped."""
+
+
+@dataclass(slots=True)
+class Runtime:
+    """State of one event loop. Nothing here is shared between processes or needs to survive one."""
+
+    sessions: Sessions = field(default_factory=Sessions)
+    _pools: dict[tuple[str, str, int, str], Pool] = field(default_factory=dict)
+    _plans: dict[UUID, Plan] = field(default_factory=dict)
+    in_flight: InFlight = field(init=False)
+    _numbers: Any = field(default_factory=lambda: itertools.count(1))
+    _prefix: str = field(default_factory=lambda: secrets.token_urlsafe(6))
+
+    def __post_init__(self) -> None:
+        self.in_flight = InFlight(self._recheck, self._sweep)
+
+    def next_request_id(self) -> str:
+        """An id that is unique across processes and cheap to make."""
+        return f"{self._prefix}-{next(self._numbers):x}"
+
+    def plan_for(self, server: ServerFacts, credential: Credential) -> Plan:
+        """The plan for calls to this server; raises DestinationRefused or SecretUnavailable when none can be made."""
+        plan = self._plans.get(server.id)
+        if plan is None or plan.server is not server or plan.credential is not credential:
+            plan = self._plans[server.id] = self._make_plan(server, credential)
+        return plan
+
+    def redirected(self, plan: Plan, target: str) -> Plan:
+        """The same plan for another path of the same origin."""
+        destination = egress.Destination(plan.destination.scheme, plan.destination.host, plan.destination.port, target)
+        heads, reserved = _request_heads(plan.server, plan.credential, destination)
+        return Plan(plan.server, plan.credential, destination, plan.pool, heads, reserved)
+
+    def close(self) -> None:
+        """End every call and close every connection."""
+        self.in_flight.close()
+        for pool in self._pools.values():
+            pool.close()
+
+    def _make_plan(self, server: ServerFacts, credential: Credential) -> Plan:
+        destination = egress.parse_destination(server.url)
+        key = (destination.scheme, destination.host, destination.port, server.ca_certificate)
+        pool = self._pools.get(key)
+        if pool is None:
+            idle = float(settings.UPSTREAM_IDLE_SECONDS)
+            pool = self._pools[key] = Pool(destination, server.ca_certificate, idle)
+        heads, reserved = _request_heads(server, credential, destination)
+        return Plan(server, credential, destination, pool, heads, reserved)
+
+    def _sweep(self, now: float) -> None:
+        for pool in self._pools.values():
+            pool.sweep(now)
+
+    async def _recheck(self, call: ActiveCall) -> None:
+        """Something changed: end the call if its caller may not go on (T9, T10)."""
+        before = call.prepared
+        if before is None:
+            return
+        try:
+            try:
+                after = prepare_call(call.knock, now=time(), may_load=False)
+            except changes.NotCached:
+                after = await threads.run(_prepare_loading, call)
+        except Exception:
+            call.stop(EndedBy.REVOKED)
+            raise
+        if not isinstance(after, Prepared) or after.credential.epoch != before.credential.epoch:
+            call.stop(EndedBy.REVOKED)
+
+
+def _prepare_loading(call: ActiveCall) -> Any:
+    return prepare_call(call.knock, now=time(), may_load=True)
+
+
+def _request_heads(
+    server: ServerFacts, credential: Credential, destination: egress.Destination
+) -> tuple[dict[str, bytes], frozenset[bytes]]:
+    headers = {name.lower(): value for name, value in server.static_headers}
+    headers |= {name.lower(): value for name, value in credential.headers}
+    if any(ord(c) < 32 or ord(c) == 127 for name, value in headers.items() for c in name + value):
+        raise SecretUnavailable("A header of this server holds control characters. Set it again.")
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode()
+    heads = {
+        method: f"{method} {destination.target} HTTP/1.1\r\nhost: {destination.authority}\r\n"
+        "accept-encoding: identity\r\n".encode()
+        + lines
+        for method in _HTTP_METHODS
+    }
+    return heads, frozenset(name.encode() for name in headers)
+
+
+_runtimes: WeakKeyDictionary[asyncio.AbstractEventLoop, Runtime] = WeakKeyDictionary()
+
+
+def current_runtime() -> Runtime:
+    """The runtime of the running event loop, made when it is first asked for."""
+    loop = asyncio.get_running_loop()
+    runtime = _runtimes.get(loop)
+    if runtime is None:
+        runtime = _runtimes[loop] = Runtime()
+    return runtime
+
+
+async def start() -> None:
+    """Start what the path relies on: the change feed and the writer of call records. Safe to call again."""
+    await threads.run(changes.feed.start)
+    recorder.start()
+
+
+async def stop() -> None:
+    """End calls, write the records, stop the feed."""
+    current_runtime().close()
+    await asyncio.sleep(0)
+    await threads.run(recorder.stop)
+    await threads.run(changes.feed.stop)
+
+
+__all__ = ["AGENT", "DestinationRefused", "Plan", "Runtime", "current_runtime", "start", "stop"]

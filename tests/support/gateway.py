@@ -1,0 +1,102 @@
+"""The gateway under test: the real application on uvicorn, in a thread of this process."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from types import TracebackType
+
+import uvicorn
+from django.conf import settings
+
+from servers.models import Server
+
+
+def listening_socket() -> socket.socket:
+    """A socket on a free loopback port."""
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(("127.0.0.1", 0))
+    return listener
+
+
+class UvicornThread:
+    """Any ASGI application on uvicorn in a thread; a context manager. `origin` is its base URL."""
+
+    def __init__(self, application: object, **options: object) -> None:
+        self._socket = listening_socket()
+        self.port: int = self._socket.getsockname()[1]
+        self.origin = f"http://127.0.0.1:{self.port}"
+        config = uvicorn.Config(
+            application,  # type: ignore[arg-type]
+            loop="uvloop",
+            http="httptools",
+            ws="none",
+            interface="asgi3",
+            access_log=False,
+            log_config=None,
+            timeout_graceful_shutdown=2,
+            **options,  # type: ignore[arg-type]
+        )
+        self._server = uvicorn.Server(config)
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="uvicorn", daemon=True)
+
+    def _run(self) -> None:
+        async def serve() -> None:
+            task = asyncio.ensure_future(self._server.serve(sockets=[self._socket]))
+            while not self._server.started and not task.done():
+                await asyncio.sleep(0.005)
+            self._ready.set()
+            await task
+
+        runner = asyncio.Runner(loop_factory=self._loop_factory())
+        with runner:
+            runner.run(serve())
+
+    @staticmethod
+    def _loop_factory() -> object:
+        import uvloop
+
+        return uvloop.new_event_loop
+
+    def __enter__(self) -> UvicornThread:
+        self._thread.start()
+        if not self._ready.wait(30) or not self._server.started:
+            raise RuntimeError("the server did not start")
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
+        self._server.should_exit = True
+        self._thread.join(30)
+
+
+class LiveGateway(UvicornThread):
+    """The gateway on the test database; use with `transactional_db`.
+
+    Its public URL is the one it listens on, for as long as it runs.
+    """
+
+    def __init__(self) -> None:
+        from gateway_project.asgi import application
+
+        super().__init__(application, lifespan="on")
+        self._public_url = settings.PUBLIC_URL
+
+    def __enter__(self) -> LiveGateway:
+        settings.PUBLIC_URL = self.origin
+        settings.ALLOWED_ORIGINS = [self.origin]
+        settings.CSRF_TRUSTED_ORIGINS = [self.origin]
+        super().__enter__()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
+        super().__exit__(kind, value, tb)
+        settings.PUBLIC_URL = self._public_url
+        settings.ALLOWED_ORIGINS = [self._public_url]
+        settings.CSRF_TRUSTED_ORIGINS = [self._public_url]
+
+    def mcp_url(self, server: Server, endpoint: str = "server") -> str:
+        """The MCP URL of a server on this gateway."""
+        return f"{self.origin}/{server.tenant.slug}/mcp/{server.slug}/{endpoint}"
