@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from enum import StrEnum
 from time import monotonic
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import httptools
 
@@ -186,8 +186,7 @@ class Connection(asyncio.Protocol):
         self.used = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101  (for the type checker)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's are not subclasses
 
     @property
     def open(self) -> bool:
