@@ -33,6 +33,6 @@ if ! "$folder/bin/python" -m pip --version >/dev/null 2>&1; then
 fi
 
 echo "Installing $lock (the first time takes a minute) ..."
-"$folder/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes -r "$lock" \
+"$folder/bin/python" -m pip install -qq --disable-pip-version-check --require-hashes -r "$lock" \
     || fail "The packages could not be installed; the lines above say why. Is a package index reachable?"
 touch "$stamp"
