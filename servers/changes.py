@@ -41,9 +41,10 @@ Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
 
 
-def listen(listener: Listener) -> None:
-    """Call `listener(kind, key)` for every change, from whichever thread learns of it."""
+def listen(listener: Listener) -> Callable[[], None]:
+    """Call `listener(kind, key)` for every change, from whichever thread learns of it; returns how to end that."""
     _listeners.append(listener)
+    return lambda: _listeners.remove(listener)
 
 
 def record(kind: str, key: object) -> None:
@@ -65,7 +66,7 @@ def _apply_all(kind: str, keys: list[str]) -> None:
 
 def apply(kind: str, key: str) -> None:
     """Tell every listener of this process. One that fails costs all caches, never a missed eviction."""
-    for listener in _listeners:
+    for listener in tuple(_listeners):
         try:
             listener(kind, key)
         except Exception:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth import get_user_model
+from django.contrib.auth.hashers import PBKDF2PasswordHasher
 from django.contrib.auth.models import Group
 
 from servers import changes
@@ -24,6 +25,12 @@ def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: N
     database = settings.DATABASES["default"]
     if database["ENGINE"].endswith("sqlite3"):
         database.setdefault("TEST", {})["NAME"] = str(environment.FOLDER / "test.sqlite3")
+
+
+@pytest.fixture(autouse=True)
+def empty_caches() -> None:
+    """No test sees what another one cached."""
+    changes.forget_everything()
 
 
 @dataclass
@@ -46,6 +53,8 @@ class Cast:
 
 
 PASSWORD = "correct horse battery staple"
+# The real algorithm at one round: five people a test would otherwise cost two seconds.
+PBKDF2PasswordHasher.iterations = 1
 
 
 @pytest.fixture
