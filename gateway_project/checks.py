@@ -36,7 +36,7 @@ def key_files_are_private(app_configs: Sequence[Any] | None, **kwargs: Any) -> l
     return found
 
 
-@register(Tags.database)
+@register(Tags.files)
 def sqlite_is_for_one_machine(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[CheckMessage]:
     """SQLite keeps its file's folder; it must exist and be writable."""
     config = settings.DATABASES["default"]

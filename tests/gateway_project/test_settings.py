@@ -225,7 +225,7 @@ def test_a_missing_data_folder_is_named(tmp_path: Path) -> None:
         "GATEHOUSE_SECRET_KEY": "Zq3v9Lk2Xw7Ty1Bn5Mc8Rd4Fg6Hj0Ps-Uo_Ia2Ee9Yt3Kx7Vb1Nz5",
         "GATEHOUSE_KEY_RING": make_ring_key(),
     }
-    result = start(folder, keys, ("manage.py", "check", "--database", "default"))
+    result = start(folder, keys, ("manage.py", "check"))
     assert result.returncode != 0
     assert "gateway.E002" in result.stderr
     assert str(folder) in result.stderr
