@@ -1,0 +1,154 @@
+// The server form: only the fields of the chosen authentication type, header rows, Test connection.
+// Everything here is a convenience; the server validates by method and works without it.
+"use strict";
+(() => {
+  const start = () => {
+    const form = document.getElementById("server_form");
+    if (!form) return;
+    chooseFields(form);
+    headerRows(form);
+    testConnection(form);
+  };
+
+  function chooseFields(form) {
+    const method = form.querySelector("#id_method");
+    if (!method) return;
+    const headers = form.querySelector(".form-row.field-headers");
+    const show = () => {
+      if (headers) headers.hidden = method.value !== "shared_header";
+      for (const element of form.querySelectorAll("[data-for-method]")) {
+        element.hidden = element.dataset.forMethod !== method.value;
+      }
+    };
+    method.addEventListener("change", show);
+    show();
+  }
+
+  function headerRows(form) {
+    const box = form.querySelector(".gh-headers");
+    if (!box) return;
+    for (const button of box.querySelectorAll(".gh-reveal")) button.hidden = false;
+    box.addEventListener("click", (event) => {
+      const button = event.target.closest(".gh-reveal");
+      if (!button) return;
+      const input = button.parentElement.querySelector("input");
+      const shown = input.type === "text";
+      input.type = shown ? "password" : "text";
+      button.textContent = shown ? "Show" : "Hide";
+      button.setAttribute("aria-pressed", String(!shown));
+    });
+    const add = box.querySelector(".gh-add-header");
+    add.hidden = false;
+    add.addEventListener("click", () => {
+      const rows = box.querySelectorAll(".gh-header-row");
+      if (rows.length >= 20) return;
+      const fresh = rows[rows.length - 1].cloneNode(true);
+      const number = rows.length;
+      for (const part of fresh.querySelectorAll("[name], [id], [for]")) {
+        for (const attribute of ["name", "id", "for"]) {
+          const value = part.getAttribute(attribute);
+          if (value) part.setAttribute(attribute, value.replace(/-\d+-/, `-${number}-`));
+        }
+      }
+      for (const input of fresh.querySelectorAll("input")) input.value = "";
+      for (const note of fresh.querySelectorAll(".gh-note, .gh-remove")) note.remove();
+      fresh.querySelector("legend").textContent = `Header ${number + 1}`;
+      rows[rows.length - 1].after(fresh);
+      fresh.querySelector("input:not([type=hidden])").focus();
+    });
+  }
+
+  function testConnection(form) {
+    const section = form.querySelector(".gh-test");
+    if (!section) return;
+    const button = section.querySelector("#gh-test-button");
+    const result = section.querySelector("#gh-test-result");
+    button.hidden = false;
+    let running = null;
+
+    const run = async (extra) => {
+      if (running) running.abort();
+      running = new AbortController();
+      button.disabled = true;
+      result.replaceChildren(line("Testing: address, TLS, authentication, tools…"));
+      const data = new FormData(form);
+      for (const [name, value] of Object.entries(extra || {})) data.set(name, value);
+      try {
+        const answer = await fetch(section.dataset.testUrl, {
+          method: "POST",
+          body: data,
+          headers: { Accept: "application/json" },
+          credentials: "same-origin",
+          redirect: "error",
+          signal: running.signal,
+        });
+        if (!(answer.headers.get("content-type") || "").startsWith("application/json")) {
+          throw new Error("not JSON");
+        }
+        show(await answer.json());
+      } catch {
+        result.replaceChildren(verdict(false, "The gateway did not answer the test. Reload the page, sign in if asked, and try again."));
+      } finally {
+        button.disabled = false;
+        running = null;
+      }
+    };
+
+    const show = (answer) => {
+      const box = verdict(answer.ok, answer.sentence);
+      const facts = [
+        ["Protocol versions", (answer.versions || []).join(", ")],
+        ["Server", [answer.server_name, answer.server_version].filter(Boolean).join(" ")],
+        ["Tools", answer.tools === null || answer.tools === undefined ? "" : String(answer.tools)],
+        ["Milliseconds", answer.milliseconds ? String(answer.milliseconds) : ""],
+      ].filter(([, value]) => value);
+      if (facts.length) {
+        const list = document.createElement("dl");
+        for (const [name, value] of facts) {
+          const term = document.createElement("dt");
+          term.textContent = name;
+          const text = document.createElement("dd");
+          text.textContent = value;
+          list.append(term, text);
+        }
+        box.append(list);
+      }
+      if (answer.can_allow) {
+        const allow = document.createElement("button");
+        allow.type = "button";
+        allow.className = "button gh-small";
+        allow.textContent = `Allow ${answer.can_allow} and test again`;
+        allow.addEventListener("click", () => {
+          const tick = form.querySelector("#id_allow_private");
+          if (tick) tick.checked = true;
+          run({ allow_private: "on" });
+          button.focus();
+        });
+        box.append(allow);
+      }
+      result.replaceChildren(box);
+    };
+
+    button.addEventListener("click", () => run());
+  }
+
+  function line(text) {
+    const paragraph = document.createElement("p");
+    paragraph.textContent = text;
+    return paragraph;
+  }
+
+  function verdict(ok, sentence) {
+    const box = document.createElement("div");
+    box.className = `gh-verdict ${ok ? "gh-ok" : "gh-failed"}`;
+    const text = line("");
+    const word = document.createElement("strong");
+    word.textContent = ok ? "OK. " : "Failed. ";
+    text.append(word, sentence);
+    box.append(text);
+    return box;
+  }
+
+  if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", start);
+  else start();
+})();

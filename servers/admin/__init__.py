@@ -1,0 +1,7 @@
+"""The admin pages of this package, one module per subject. Who sees what: `servers.scope`."""
+
+from __future__ import annotations
+
+from servers.admin import groups, people, records, secrets, servers, tenants
+
+__all__ = ["groups", "people", "records", "secrets", "servers", "tenants"]

@@ -1,0 +1,140 @@
+"""Collaborators of a server or a group, as two inlines: those there are, and those to add."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Group
+from django.db.models import QuerySet
+from django.forms.models import BaseInlineFormSet
+from django.http import HttpRequest
+
+from servers import audit
+from servers.admin.base import actor_of
+from servers.models import AccessRule, Membership, Server, ServerGroup
+from servers.people import people_of, person_label, teams_of
+from servers.scope import scope_of_request
+
+Holder = Server | ServerGroup
+
+
+class PersonField(forms.ModelChoiceField):  # type: ignore[type-arg]
+    """A choice of people in which virtual accounts are told apart."""
+
+    def label_from_instance(self, obj: Any) -> str:
+        return person_label(obj)
+
+
+class NewCollaboratorsFormSet(BaseInlineFormSet):  # type: ignore[type-arg]
+    """Refuses people of other tenants and people who are collaborators already."""
+
+    def clean(self) -> None:
+        super().clean()
+        holder: Holder = self.instance
+        if holder.tenant_id is None:
+            return
+        present = AccessRule.objects.filter(**{self.fk.name: holder}) if holder.pk else AccessRule.objects.none()
+        people = set(present.values_list("user_id", flat=True))
+        teams = set(present.values_list("team_id", flat=True))
+        for form in self.forms:
+            cleaned = getattr(form, "cleaned_data", None) or {}
+            user, team = cleaned.get("user"), cleaned.get("team")
+            if user is not None:
+                if user.pk in people:
+                    form.add_error("user", "Is a collaborator already: change the role in the list above.")
+                elif not Membership.objects.filter(user=user, tenant=holder.tenant_id).exists():
+                    form.add_error("user", "Does not belong to this tenant, so the rule would open nothing.")
+                people.add(user.pk)
+            if team is not None:
+                if team.pk in teams:
+                    form.add_error("team", "Is a collaborator already: change the role in the list above.")
+                teams.add(team.pk)
+
+
+class _CollaboratorInline(admin.TabularInline):  # type: ignore[type-arg]
+    model = AccessRule
+
+    def _manages(self, request: HttpRequest, holder: Any) -> bool:
+        scope = scope_of_request(request)
+        if holder is None:
+            return scope.may_enter
+        return scope.manages_server(holder) if isinstance(holder, Server) else scope.manages_group(holder)
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return self._manages(request, obj)
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return self._manages(request, obj)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return self._manages(request, obj)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return self._manages(request, obj)
+
+
+class CollaboratorInline(_CollaboratorInline):
+    """The collaborators there are: role and end can be changed, a row removed."""
+
+    fields = ("who", "role", "expires_at")
+    readonly_fields = ("who",)
+    extra = 0
+    max_num = 0
+    verbose_name_plural = "collaborators"
+    template = "admin/gatehouse/collaborators.html"
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[AccessRule]:
+        return super().get_queryset(request).select_related("user", "team", "server", "group")
+
+    @admin.display(description="person or team")
+    def who(self, rule: AccessRule) -> str:
+        return person_label(rule.user) if rule.user_id else f"{rule.team} (team)"
+
+
+class NewCollaboratorInline(_CollaboratorInline):
+    """Rows for new collaborators."""
+
+    fields = ("user", "team", "role", "expires_at")
+    autocomplete_fields = ("user", "team")
+    formset = NewCollaboratorsFormSet
+    extra = 1
+    verbose_name_plural = "add collaborators"
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[AccessRule]:
+        return super().get_queryset(request).none()
+
+    def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        scope = scope_of_request(request)
+        if db_field.name == "user":
+            kwargs["queryset"] = people_of(scope, get_user_model().objects.all())
+            kwargs["form_class"] = PersonField
+        elif db_field.name == "team":
+            kwargs["queryset"] = teams_of(scope, Group.objects.all())
+        return super().formfield_for_foreignkey(db_field, request, **kwargs)
+
+
+def record_collaborators(request: HttpRequest, formset: Any) -> None:
+    """Audit events for what a saved formset of collaborators added, changed and removed."""
+    for rule in formset.new_objects:
+        record_rule(request, audit.Action.COLLABORATOR_ADD, rule)
+    for rule, fields in formset.changed_objects:
+        record_rule(request, audit.Action.COLLABORATOR_CHANGE, rule, {"fields": list(fields)})
+    for rule in formset.deleted_objects:
+        record_rule(request, audit.Action.COLLABORATOR_REMOVE, rule)
+
+
+def record_rule(
+    request: HttpRequest, action: audit.Action, rule: AccessRule, detail: dict[str, Any] | None = None
+) -> None:
+    """One audit event about one collaborator."""
+    holder = rule.server or rule.group
+    audit.record(
+        action,
+        actor=actor_of(request),
+        subject=rule,
+        tenant=holder.tenant if holder else None,
+        detail={"on": str(holder), "role": str(rule.role), **(detail or {})},
+    )
