@@ -109,7 +109,7 @@ def peek(headers: Mapping[bytes, bytes], body: bytes) -> Message | Rejected:
         parsed = from_json(body, allow_inf_nan=False, catch_duplicate_keys=True)
     except ValueError as error:
         return Rejected(PARSE_ERROR, f"The body is not strict JSON: {error}")
-    version = headers.get(b"mcp-protocol-version", b"").decode("latin-1")
+    version = headers.get(b"mcp-protocol-version", b"").decode("latin-1").strip(" \t")
     if isinstance(parsed, dict):
         return _single(parsed, headers, version)
     if isinstance(parsed, list):
@@ -172,16 +172,15 @@ def _disagreement(
     if method_header is None:
         if required:
             return "Mcp-Method is missing"
-    elif method_header.decode("latin-1") != method:
+    elif method_header.decode("latin-1").strip(" \t") != method:
         return "Mcp-Method differs from the method in the body"
     name_header = headers.get(b"mcp-name")
     if name_header is None:
         if required and item and method in MIRRORED_NAMES:
             return "Mcp-Name is missing"
-    elif method in _NAMES:
+    elif item and decode_header_value(name_header.decode("latin-1").strip(" \t")) != item:
         # What does not decode never equals the body's name.
-        if item and decode_header_value(name_header.decode("latin-1")) != item:  # noqa: SIM102
-            return "Mcp-Name differs from the name in the body"
+        return "Mcp-Name differs from the name in the body"
     return ""
 
 

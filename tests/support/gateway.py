@@ -10,6 +10,7 @@ from types import TracebackType
 import uvicorn
 from django.conf import settings
 
+from proxy.http_server import LeanHttpProtocol
 from servers.models import Server
 
 
@@ -31,7 +32,7 @@ class UvicornThread:
         config = uvicorn.Config(
             application,  # type: ignore[arg-type]
             loop="uvloop",
-            http="httptools",
+            http=LeanHttpProtocol,
             ws="none",
             interface="asgi3",
             access_log=False,

@@ -7,6 +7,8 @@ from typing import Any
 import uvicorn
 from django.core.management.base import BaseCommand, CommandParser
 
+from proxy.http_server import LeanHttpProtocol
+
 
 class Command(BaseCommand):
     help = "Serve the gateway (admin, portal and MCP endpoints) with uvicorn."
@@ -27,7 +29,7 @@ class Command(BaseCommand):
             ssl_certfile=options["tls_certificate"],
             ssl_keyfile=options["tls_key"],
             loop="uvloop",
-            http="httptools",
+            http=LeanHttpProtocol,
             ws="none",
             lifespan="on",
             interface="asgi3",
