@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from uuid import UUID
 
 from django.db.models import Q
 
 from servers import changes
-from servers.access import Grant, Rules
+from servers.access import Grant, Principal, Rules
 from servers.models.access import AccessRule, Role
 from servers.models.servers import AuthConfig, Server
 
@@ -37,7 +38,9 @@ class ServerFacts:
     rules: Rules
 
 
-_by_path: changes.Cache[tuple[str, str], ServerFacts] = changes.Cache()
+_by_path: changes.Cache[tuple[str, str], ServerFacts] = changes.Cache(
+    tags=lambda facts: (("server", str(facts.id)), ("tenant", str(facts.tenant_id)))
+)
 
 
 def find(tenant_slug: str, slug: str, *, may_load: bool = True) -> ServerFacts | None:
@@ -77,9 +80,13 @@ def rules_of(server: Server) -> Rules:
     wanted = Q(server=server)
     if server.group_id is not None:
         wanted |= Q(group_id=server.group_id)
+    return _rules_from(AccessRule.objects.filter(wanted))
+
+
+def _rules_from(rows: Iterable[AccessRule]) -> Rules:
     people: dict[int, list[Grant]] = defaultdict(list)
     teams: dict[int, list[Grant]] = defaultdict(list)
-    for rule in AccessRule.objects.filter(wanted):
+    for rule in rows:
         grant = Grant(Role(rule.role), rule.expires_at.timestamp() if rule.expires_at else None)
         if rule.user_id is not None:
             people[rule.user_id].append(grant)
@@ -91,16 +98,41 @@ def rules_of(server: Server) -> Rules:
     )
 
 
+def concerning(principal: Principal) -> list[tuple[Server, Rules]]:
+    """Every server that a rule for this principal could open, each with those of its rules that name them.
+
+    Two queries, however many servers there are. What the rules come to is for `access.decide` to say.
+    """
+    rules = AccessRule.objects.filter(Q(user_id=principal.user_id) | Q(team_id__in=principal.teams))
+    on_servers: dict[UUID, list[AccessRule]] = defaultdict(list)
+    on_groups: dict[UUID, list[AccessRule]] = defaultdict(list)
+    for rule in rules:
+        if rule.server_id is not None:
+            on_servers[rule.server_id].append(rule)
+        elif rule.group_id is not None:
+            on_groups[rule.group_id].append(rule)
+    found = Server.objects.select_related("tenant", "group").filter(
+        Q(pk__in=rules.filter(server__isnull=False).values("server"))
+        | Q(group__in=rules.filter(group__isnull=False).values("group")),
+        tenant__in=principal.tenants,
+    )
+    return [
+        (
+            server,
+            _rules_from([*on_servers[server.pk], *(on_groups[server.group_id] if server.group_id else ())]),
+        )
+        for server in found
+    ]
+
+
 def _load(tenant_slug: str, slug: str) -> ServerFacts | None:
     server = Server.objects.select_related("tenant").filter(tenant__slug=tenant_slug, slug=slug).first()
     return facts_of(server) if server else None
 
 
 def _on_change(kind: str, key: str) -> None:
-    if kind == "server":
-        _by_path.evict_where(lambda _, facts: str(facts.id) == key)
-    elif kind == "tenant":
-        _by_path.evict_where(lambda _, facts: str(facts.tenant_id) == key)
+    if kind in ("server", "tenant"):
+        _by_path.evict_tag((kind, key))
 
 
 changes.listen(_on_change)

@@ -8,6 +8,7 @@ import secrets
 from collections.abc import Collection
 from datetime import datetime
 from typing import Any, Final
+from uuid import UUID, uuid4
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
@@ -39,16 +40,19 @@ def create_key(
     actor: str,
     servers: Collection[Server] | None = None,
     expires_at: datetime | None = None,
+    key_id: UUID | None = None,
 ) -> tuple[ApiKey, str]:
     """Make a key; returns its row and its text, which exists nowhere else and is shown once.
 
-    `servers` limits the key to them (None: no limit). Raises ValidationError for an end in the past.
+    `servers` limits the key to them (None: no limit). `key_id` is the row's id, chosen by a caller who may ask
+    twice for the same key. Raises ValidationError for an end in the past, and when the id is taken.
     """
     if expires_at is not None and expires_at <= timezone.now():
         raise ValidationError({"expires_at": "Choose a time in the future."})
     prefix = f"{KEY_PREFIX}{secrets.token_urlsafe(6)}"
     token = f"{prefix}_{secrets.token_urlsafe(32)}"
     key = ApiKey(
+        id=key_id or uuid4(),
         owner=owner,
         name=name,
         prefix=prefix,

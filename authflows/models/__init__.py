@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from authflows.models.keys import ApiKey, VirtualAccount
 from authflows.models.links import OneTimeLink
+from authflows.models.throttle import AttemptBucket
 
-__all__ = ["ApiKey", "OneTimeLink", "VirtualAccount"]
+__all__ = ["ApiKey", "AttemptBucket", "OneTimeLink", "VirtualAccount"]

@@ -1,0 +1,73 @@
+"""Which servers a signed-in person may use, as the portal shows them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.utils import timezone
+
+from authflows.inbound.principals import principal_for
+from servers import access, registry
+from servers.access import Allowed, Denied, Reason
+from servers.models import Role, Server
+
+
+@dataclass(frozen=True, slots=True)
+class MyServer:
+    """A server that the person has a right on. While it is switched off, they see it and cannot call it."""
+
+    server: Server
+    role: Role | None
+
+    @property
+    def state(self) -> str:
+        """`off`, or what the last test said: `ok`, `failing`, `unknown`."""
+        return str(self.server.health) if self.server.enabled else "off"
+
+    @property
+    def state_text(self) -> str:
+        """The state in words for the person who wants to call the server."""
+        return {"ok": "Ready", "failing": "Not answering", "off": "Switched off"}.get(self.state, "Not tested yet")
+
+
+def servers_of(user: Any) -> list[MyServer]:
+    """All servers that `user` may use, by name; a bounded number of queries."""
+    principal = principal_for(user, credential="session")
+    now = timezone.now().timestamp()
+    found = []
+    for server, rules in registry.concerning(principal):
+        decision = access.decide(
+            principal,
+            server_id=server.id,
+            tenant_id=server.tenant_id,
+            enabled=server.enabled,
+            rules=rules,
+            now=now,
+        )
+        if (shown := _shown(server, decision)) is not None:
+            found.append(shown)
+    return found
+
+
+def server_of(user: Any, *, tenant_slug: str, slug: str) -> MyServer | None:
+    """The one server at this place if `user` may use it, else None."""
+    server = Server.objects.select_related("tenant", "group").filter(tenant__slug=tenant_slug, slug=slug).first()
+    if server is None:
+        return None
+    decision = access.decide(
+        principal_for(user, credential="session"),
+        server_id=server.id,
+        tenant_id=server.tenant_id,
+        enabled=server.enabled,
+        rules=registry.rules_of(server),
+        now=timezone.now().timestamp(),
+    )
+    return _shown(server, decision)
+
+
+def _shown(server: Server, decision: Allowed | Denied) -> MyServer | None:
+    if isinstance(decision, Allowed):
+        return MyServer(server, decision.role)
+    # Everything else is asked before the switch: whoever gets this answer has a right.
+    return MyServer(server, None) if decision.reason is Reason.SERVER_DISABLED else None

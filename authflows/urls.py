@@ -1,0 +1,22 @@
+"""Pages of people: sign-in, set-up of the first admin, portal."""
+
+from __future__ import annotations
+
+from django.contrib.auth.decorators import login_not_required
+from django.urls import path
+from django.views.generic import RedirectView
+
+from authflows.views import first_admin, my_keys, my_servers, sign_in
+
+urlpatterns = [
+    path("", login_not_required(RedirectView.as_view(pattern_name="portal")), name="home"),
+    path("sign-in/", sign_in.SignIn.as_view(), name="sign-in"),
+    path("sign-out/", sign_in.SignOut.as_view(), name="sign-out"),
+    path("setup/", first_admin.create, name="first-admin"),
+    path("setup/<str:token>", first_admin.open_link, name="first-admin-link"),
+    path("portal/", my_servers.portal, name="portal"),
+    path("portal/servers/<slug:tenant>/<slug:slug>/", my_servers.server, name="portal-server"),
+    path("portal/keys/", my_keys.keys, name="my-keys"),
+    path("portal/keys/new/", my_keys.new_key, name="my-key-new"),
+    path("portal/keys/<uuid:key_id>/revoke/", my_keys.revoke_key, name="my-key-revoke"),
+]
