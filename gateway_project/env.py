@@ -15,6 +15,8 @@ from urllib.parse import urlsplit
 from django.core.exceptions import ImproperlyConfigured
 
 PREFIX = "GATEHOUSE_"
+# The variable that a client keeps its key in, as How To Use shows it: not ours, but often in the same shell.
+_OF_CLIENTS = frozenset({"GATEHOUSE_KEY"})
 _known: set[str] = set()
 
 
@@ -100,7 +102,7 @@ def env_secret(name: str, default_file: Path | None = None, default: str | None 
 
 def refuse_unknown() -> None:
     """Raise for any `GATEHOUSE_...` variable that no reader asked for: it is a typing error."""
-    unknown = sorted(k for k in os.environ if k.startswith(PREFIX) and k not in _known)
+    unknown = sorted(k for k in os.environ if k.startswith(PREFIX) and k not in _known | _OF_CLIENTS)
     if unknown:
         raise ImproperlyConfigured(f"Unknown settings in the environment: {', '.join(unknown)}.")
 

@@ -137,6 +137,10 @@ def test_an_unknown_setting_stops_the_start(data_folder: Path, name: str) -> Non
     assert said.endswith(f"Unknown settings in the environment: {name}.")
 
 
+def test_a_clients_key_in_the_same_shell_does_not_stop_the_start(data_folder: Path) -> None:
+    assert start(data_folder, {"GATEHOUSE_KEY": "ghk_something"}).returncode == 0
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [

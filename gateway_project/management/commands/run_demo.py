@@ -10,6 +10,7 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import OperationalError, connections
 from django.db.models import Q
+from django.urls import reverse
 from django.utils import timezone
 
 from authflows.inbound import first_admin
@@ -73,8 +74,8 @@ class Command(BaseCommand):
 def welcome(server: Server | None) -> str:
     """What to open, do and type next, for the state that the installation is in."""
     lines = ["", "Gatehouse is running.", ""]
-    lines.append(f"  Gateway  {settings.PUBLIC_URL}")
-    lines.append(f"  Admin    {settings.PUBLIC_URL}/admin/")
+    lines.append(f"  Gateway  {settings.PUBLIC_URL}/")
+    lines.append(f"  Admin    {settings.PUBLIC_URL}{reverse('admin:index')}")
     lines.append(f"  Data     {settings.DATA_DIR}")
     lines.append("")
     lines += [f"  {line}" if line else "" for line in _next_steps(server)]
@@ -87,7 +88,8 @@ def _next_steps(server: Server | None) -> list[str]:
     if not first_admin.admin_exists():
         steps.append(["Create the first admin; this link works once, within a day:", first_admin.make_link()])
     if not _usable_key_exists():
-        steps.append(["Make an API key under API keys, and keep it in this variable:", "export GATEHOUSE_KEY=ghk_…"])
+        page = f"{settings.PUBLIC_URL}{reverse('my-key-new')}"
+        steps.append(["Make an API key and keep it in a variable:", page, "export GATEHOUSE_KEY=ghk_…"])
     if server is not None and server.enabled:
         steps.append(["List the sample's tools:", *_curl(server.mcp_url)])
         steps.append(["Or add it to an IDE, here Claude Code (others: docs/clients.md):", *_ide(server.mcp_url)])
