@@ -51,18 +51,18 @@ def body_for(era: str, method: str, params: dict[str, Any]) -> str:
     return json.dumps(message, separators=(",", ":"))
 
 
-def call_body(era: str) -> str:
+def call_body(era: str, *, tool: str = "echo") -> str:
     """A `tools/call` that the upstream answers with its text."""
-    return body_for(era, "tools/call", {"name": "echo", "arguments": {"text": TEXT}})
+    return body_for(era, "tools/call", {"name": tool, "arguments": {"text": TEXT}})
 
 
 def measure(bench: Bench, target: Target, load: Load, *, seconds: float) -> dict[str, Any]:
     """Send the load for `seconds`; returns calls per second, CPU us a call, p50 and p99 us, wrong replies."""
-    headers = headers_for(load.era, "tools/call", "echo") | {"Authorization": f"Bearer {target.token}"}
+    headers = headers_for(load.era, "tools/call", target.tool) | {"Authorization": f"Bearer {target.token}"}
     big = load.kind == "big"
     table = {
         "headers": headers,
-        "body": call_body(load.era),
+        "body": call_body(load.era, tool=target.tool),
         "paths": target.spread if load.spread else [target.paths[load.kind]],
         "expect": "xxxxxxxx" if big else TEXT,
         "smallest": 64 * 1024 if big else 1,
@@ -72,18 +72,8 @@ def measure(bench: Bench, target: Target, load: Load, *, seconds: float) -> dict
     url = f"http://127.0.0.1:{target.port}/"
     # wrk takes whole seconds; fewer than one is not worth measuring.
     options = ["-t1", f"-c{load.concurrency}", f"-d{max(1, round(seconds))}s", "--timeout", "60s"]
-    command = [
-        "taskset",
-        "-c",
-        DRIVER_CORE,
-        "wrk",
-        *options,
-        "-s",
-        str(HERE / "call.lua"),
-        url,
-        "--",
-        str(file),
-    ]
+    script = ["-s", str(HERE / "call.lua"), url, "--", str(file)]
+    command = ["taskset", "-c", DRIVER_CORE, "wrk", *options, *script]
     before = cpu_seconds(target.pid) if target.pid else 0.0
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     used = cpu_seconds(target.pid) - before if target.pid else 0.0

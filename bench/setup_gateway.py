@@ -46,18 +46,14 @@ def main(upstream_port: int, tls_port: int, certificate: Path, extra: int) -> No
     tls = Server(tenant=tenant, slug="tls", name="tls", url=f"https://localhost:{tls_port}/mcp")
     tls.ca_certificate = certificate.read_text()
     servers.append(tls)
-    servers += [
-        Server(tenant=tenant, slug=f"s{n:05d}", name=f"Server {n}", url=f"{base}/mcp") for n in range(extra)
-    ]
+    servers += [Server(tenant=tenant, slug=f"s{n:05d}", name=f"Server {n}", url=f"{base}/mcp") for n in range(extra)]
     configs = [AuthConfig(server=server, method=AuthConfig.Method.SHARED_HEADER) for server in servers]
     for config in configs:
         config.set_header_templates([("Authorization", "Bearer secret://default:bench:token")])
     with transaction.atomic():
         Server.objects.bulk_create(servers)
         AuthConfig.objects.bulk_create(configs)
-        AccessRule.objects.bulk_create(
-            AccessRule(server=server, user=person, role=Role.USER) for server in servers
-        )
+        AccessRule.objects.bulk_create(AccessRule(server=server, user=person, role=Role.USER) for server in servers)
     _, key = create_key(owner=person, name="bench", actor=ACTOR)
     print(json.dumps({"key": key}))
 

@@ -80,6 +80,8 @@ class Target:
     """Paths of the many registered servers, where there are many."""
     data: Path | None = None
     """Data directory of a gateway."""
+    tool: str = "echo"
+    """What the target calls the upstream's tool."""
 
     @property
     def pid(self) -> int | None:
@@ -105,10 +107,12 @@ class Bench:
     def __enter__(self) -> Bench:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
         for process in self.started:
             stop(process)
         self.log.close()
+        if error is None:
+            shutil.rmtree(self.folder)
 
     def start(
         self,
@@ -122,7 +126,7 @@ class Bench:
         process = subprocess.Popen(
             ["taskset", "-c", core, *command],
             cwd=cwd,
-            env={**os.environ, **(env or {})},
+            env=_environment(env),
             stdin=subprocess.DEVNULL,
             stdout=self.log,
             stderr=self.log,
@@ -197,7 +201,7 @@ class Bench:
         done = subprocess.run(
             [sys.executable, *arguments],
             cwd=ROOT,
-            env={**os.environ, **env},
+            env=_environment(env),
             stdout=subprocess.PIPE,
             stderr=self.log,
             text=True,
@@ -214,6 +218,12 @@ class Bench:
             # One key opens all the idle streams here; people hold a few each.
             "GATEHOUSE_MAX_STREAMS_PER_CALLER": "100000",
         }
+
+
+def _environment(extra: dict[str, str] | None) -> dict[str, str]:
+    """Ours without what would configure a gateway, and `extra`."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("GATEHOUSE_", "DATABASE_URL", "DJANGO_"))}
+    return {**kept, **(extra or {})}
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:

@@ -1,0 +1,198 @@
+"""Measure the gateway: `python bench/run.py [parts] [--gates]` prints the tables of docs/performance.md.
+
+Everything is compared within one interleaved run: each round calls every target once, and ratios are taken round
+by round, so that a busy machine slows all of them alike. The targets run on one core, the load and the fake
+upstream on the other. Parts: calls, shapes, scale, streams, records, peers (only when named or with --peers,
+since its installation takes minutes). Raw results go to bench/results/ as JSON lines.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import fcntl
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+import calls
+import peers
+import records
+import report
+import streams
+from calls import Load
+from targets import CACHE, DRIVER_CORE, HERE, Bench, Target, stop
+
+Row = dict[str, Any]
+Note = Callable[[Row], None]
+SCALES = (10, 1_000, 10_000)
+RECORDED_CALLS = 60_000
+
+
+def rounds_of(
+    bench: Bench, targets: Sequence[Target], load: Load, options: argparse.Namespace, note: Note, *, part: str
+) -> None:
+    """Warm every target up, then call each once a round, every other round in reverse order."""
+    for target in targets:
+        calls.measure(bench, target, load, seconds=1)
+    for number in range(options.rounds):
+        for target in targets if number % 2 == 0 else reversed(targets):
+            row = calls.measure(bench, target, load, seconds=options.seconds)
+            note({"part": part, "round": number, **row})
+            if row["wrong"]:
+                print(f"{target.name}: {row['wrong']} wrong replies, such as {row['example']!r}", flush=True)
+
+
+def run_calls(bench: Bench, options: argparse.Namespace, note: Note) -> None:
+    """`tools/call` of both eras at three concurrencies: nginx against the gateway."""
+    targets = [bench.direct(), bench.nginx(), bench.gateway()]
+    for era in ("legacy", "modern"):
+        for concurrency in (1, 16, 64):
+            rounds_of(bench, targets, Load(era=era, concurrency=concurrency), options, note, part="calls")
+
+
+def run_shapes(bench: Bench, options: argparse.Namespace, note: Note) -> None:
+    """Other replies and upstreams."""
+    targets = [bench.nginx(), bench.gateway(name="shapes")]
+    for kind, concurrency in (("json", 16), ("sse", 16), ("big", 16), ("tls", 16)):
+        rounds_of(bench, targets, Load(kind=kind, concurrency=concurrency), options, note, part="shapes")
+    for concurrency in (64, 256):
+        load = Load(kind="slow", concurrency=concurrency)
+        rounds_of(bench, [bench.direct(), *targets], load, options, note, part="shapes")
+
+
+def run_scale(bench: Bench, options: argparse.Namespace, note: Note) -> None:
+    """Calls spread over few and many registered servers."""
+    targets = [bench.gateway(name=f"gatehouse {count:,}", extra_servers=count) for count in SCALES]
+    load = Load(spread=True)
+    for target in targets:
+        # Every server once at least: what is measured is the steady state.
+        visited = 0
+        while visited < 1.2 * len(target.spread):
+            visited += calls.measure(bench, target, load, seconds=5)["requests"]
+    rounds_of(bench, targets, load, options, note, part="scale")
+
+
+def run_streams(bench: Bench, options: argparse.Namespace, note: Note) -> None:
+    """Idle streams, each kind in a fresh process."""
+    gateway = bench.gateway(name="streams")
+    for how in ("get", "listen"):
+        for target in (bench.nginx(), gateway):
+            for kind in ("json", "sse"):
+                calls.measure(bench, target, Load(kind=kind), seconds=1)
+            measuring = streams.measure(bench, target, how=how, counts=[1000, 5000], hold=options.hold)
+            for row in asyncio.run(measuring):
+                note({"part": "streams", **row})
+            assert target.process is not None
+            stop(target.process)
+        if how == "get":
+            bench.start_gateway(gateway)
+
+
+def run_records(bench: Bench, options: argparse.Namespace, note: Note) -> None:
+    """Call records after an exact number of calls at full speed."""
+    measuring = records.measure(bench.gateway(name="records"), calls=RECORDED_CALLS, concurrency=64)
+    note({"part": "records", **asyncio.run(measuring)})
+
+
+def run_peers(bench: Bench, options: argparse.Namespace, note: Note) -> None:
+    """Calls per second at concurrency 16 against other MCP proxies."""
+    targets = [bench.gateway(name="peers"), peers.fastmcp(bench), peers.contextforge(bench)]
+    slow = argparse.Namespace(**{**vars(options), "seconds": max(10, options.seconds)})
+    rounds_of(bench, targets, Load(), slow, note, part="peers")
+
+
+PARTS = {
+    "calls": run_calls,
+    "shapes": run_shapes,
+    "scale": run_scale,
+    "streams": run_streams,
+    "records": run_records,
+    "peers": run_peers,
+}
+
+
+def install_needs() -> None:
+    """nginx and wrk from Debian where we may install; otherwise say what is missing."""
+    tools = {"nginx": "nginx-light", "wrk": "wrk", "taskset": "util-linux"}
+    missing = [tools[tool] for tool in tools if not shutil.which(tool, path=f"{os.environ['PATH']}:/usr/sbin")]
+    if missing and os.geteuid() == 0 and shutil.which("apt-get"):
+        subprocess.run(["apt-get", "update", "-qq"], check=True)
+        subprocess.run(["apt-get", "install", "-y", "-qq", "--no-install-recommends", *missing], check=True)
+    elif missing:
+        sys.exit(f"Missing: {', '.join(missing)}. Install with: sudo apt-get install {' '.join(missing)}")
+    if (os.cpu_count() or 1) < 2:
+        sys.exit("The bench needs two cores: one for the target, one for the load.")
+    # Thousands of streams: ours, and by inheritance the gateway's and nginx's.
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    if hard != resource.RLIM_INFINITY and hard < 20_000:
+        print(f"Only {hard} open files are allowed here; the streams part needs 20,000.")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def main() -> None:
+    """Run the parts that were asked for, print the tables, and fail below a gate when asked to."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", metavar="part", help=f"of {', '.join(PARTS)}")
+    parser.add_argument("--peers", action="store_true", help="also compare with fastmcp and ContextForge")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=int, default=2, help="of load on each target in each round")
+    parser.add_argument("--hold", type=float, default=20, help="seconds to hold idle streams")
+    parser.add_argument("--gates", action="store_true", help="exit with 1 when a gate fails")
+    parser.add_argument("--tables", type=Path, metavar="FILE", help="only print the tables of an earlier run")
+    options = parser.parse_args()
+    unknown = set(options.parts) - set(PARTS)
+    if unknown:
+        parser.error(f"no such part: {', '.join(sorted(unknown))}")
+    if options.tables:
+        rows = [json.loads(line) for line in options.tables.read_text().splitlines()]
+    else:
+        rows = measure_parts(options)
+    print(report.tables(rows))
+    gates = report.gates(rows)
+    print(report.gate_table(gates))
+    if options.gates and not all(gate.passed for gate in gates):
+        sys.exit(1)
+
+
+def measure_parts(options: argparse.Namespace) -> list[Row]:
+    """Measure; every row is written to the results file at once and returned at the end."""
+    install_needs()
+    os.sched_setaffinity(0, {int(DRIVER_CORE)})
+    wanted = options.parts or [part for part in PARTS if part != "peers"]
+    if options.peers and "peers" not in wanted:
+        wanted.append("peers")
+    (HERE / "results").mkdir(exist_ok=True)
+    file = HERE / "results" / f"{datetime.now(UTC):%Y%m%d-%H%M%S}.jsonl"
+    rows: list[Row] = []
+
+    def note(row: Row) -> None:
+        rows.append(row)
+        with file.open("a") as out:
+            out.write(json.dumps(row) + "\n")
+
+    lock = (HERE / "results" / "lock").open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        print("Another bench is running; waiting for it.", file=sys.stderr, flush=True)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    for part in wanted:
+        print(f"Measuring {part} …", file=sys.stderr, flush=True)
+        with Bench(CACHE / f"work-{os.getpid()}") as bench:
+            PARTS[part](bench, options, note)
+    print(f"Results: {file}", file=sys.stderr)
+    return rows
+
+
+if __name__ == "__main__":
+    main()
