@@ -10,6 +10,7 @@ from gateway_project import health
 urlpatterns = [
     path("healthz", health.healthz, name="healthz"),
     path("readyz", health.readyz, name="readyz"),
+    path("", include("proxy.urls")),
     path("admin/", admin.site.urls),
     path("", include("authflows.urls")),
 ]

@@ -294,6 +294,10 @@ class _CheckedSession(requests.Session):
         return super().send(request, **options)
 
 
+HttpSession = requests.Session
+"""For annotations; the only maker is `http_session`."""
+
+
 def http_session(role: str, *, ca_certificate: str = "") -> requests.Session:
     """A `requests` session for blocking callers. `role` names the caller in the User-Agent.
 

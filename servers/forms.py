@@ -303,6 +303,17 @@ class ServerTestForm(ServerForm):
 
     check_address_now = False
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # The page has no such field where the tenant is fixed or the only one.
+        field = self.fields.get("tenant")
+        if isinstance(field, forms.ModelChoiceField) and "tenant" not in self.data:
+            choices = list(field.queryset[:2]) if field.queryset is not None else []
+            if self.instance.tenant_id is None and len(choices) == 1:
+                self.instance.tenant = choices[0]
+            if self.instance.tenant_id is not None:
+                del self.fields["tenant"]
+
     def may_keep_secrets_elsewhere(self, tenant: Tenant) -> bool:
         return False
 

@@ -26,7 +26,7 @@ from servers.models import AccessRule, Role, ServerGroup
 def make_manager(request: HttpRequest, **holder: Any) -> None:
     """The creator of a server or group becomes its Manager, in the same transaction."""
     rule, made = AccessRule.objects.update_or_create(
-        user_id=request.user.pk, **holder, defaults={"role": Role.MANAGER, "expires_at": None}
+        user_id=int(request.user.pk or 0), **holder, defaults={"role": Role.MANAGER, "expires_at": None}
     )
     if made:
         record_rule(request, audit.Action.COLLABORATOR_ADD, rule, {"why": "creator"})

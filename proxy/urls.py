@@ -1,0 +1,13 @@
+"""Pages of this package on the Django side. MCP paths never come here."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.urls import path
+
+from proxy import views
+
+urlpatterns = [
+    path("admin/test-connection/", admin.site.admin_view(views.test_draft), name="test-connection-draft"),
+    path("admin/test-connection/<uuid:server_id>/", admin.site.admin_view(views.test_server), name="test-connection"),
+]
