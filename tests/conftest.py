@@ -27,12 +27,6 @@ def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: N
         database.setdefault("TEST", {})["NAME"] = str(environment.FOLDER / "test.sqlite3")
 
 
-@pytest.fixture(autouse=True)
-def empty_caches() -> None:
-    """No test sees what another one cached."""
-    changes.forget_everything()
-
-
 @dataclass
 class Cast:
     """The same people in the whole suite.
