@@ -1,0 +1,336 @@
+"""The HTTP/1.1 side of `manage.py serve`: a leaner protocol class for uvicorn.
+
+uvicorn stays the server (sockets, workers, signals, lifespan); this replaces what it does for each request.
+Against uvicorn's own class it writes head and first body in one piece, arms no timer and makes no Event for a
+request, and it bounds what a client can make us hold: a request head has a size and a time limit, which
+uvicorn's own has not. The application is plain ASGI and runs under uvicorn's class or Daphne as well.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from time import monotonic
+from typing import Any, Final
+from urllib.parse import unquote
+from weakref import WeakSet
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.server import ServerState
+
+LARGEST_HEAD: Final = 64 * 1024
+HEAD_SECONDS: Final = 30.0
+_SWEEP_SECONDS: Final = 5.0
+_BODY_HIGH_WATER: Final = 64 * 1024
+_ASGI: Final = {"version": "3.0", "spec_version": "2.3"}
+_TOO_LARGE: Final = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+_WITHOUT_BODY: Final = frozenset((204, 304))
+
+
+class Exchange:
+    """One request and its answer: the `receive` and `send` of the application."""
+
+    __slots__ = (
+        "_body",
+        "_body_given",
+        "_chunked",
+        "_expects_continue",
+        "_head",
+        "_head_only",
+        "_keep_alive",
+        "_left",
+        "_more",
+        "_protocol",
+        "_responding",
+        "_waiter",
+        "complete",
+        "disconnected",
+        "scope",
+    )
+
+    def __init__(self, protocol: LeanHttpProtocol, scope: dict[str, Any], keep_alive: bool, expects: bool) -> None:
+        self._protocol = protocol
+        self.scope = scope
+        self._keep_alive = keep_alive
+        self._expects_continue = expects
+        self._head_only = scope["method"] == "HEAD"
+        self._body = b""
+        self._more = True
+        self._waiter: asyncio.Future[None] | None = None
+        self._responding = False
+        self._head = b""
+        self._chunked = False
+        self._left: int | None = None
+        self._body_given = False
+        self.complete = False
+        self.disconnected = False
+
+    # What uvicorn asks of its own class when it shuts down:
+
+    @property
+    def response_complete(self) -> bool:
+        return self.complete
+
+    @property
+    def keep_alive(self) -> bool:
+        return self._keep_alive
+
+    @keep_alive.setter
+    def keep_alive(self, value: bool) -> None:
+        self._keep_alive = value
+
+    async def run(self, application: Any) -> None:
+        """Run the application for this request."""
+        protocol = self._protocol
+        try:
+            await application(self.scope, self.receive, self.send)
+        except BaseException as error:
+            if not isinstance(error, asyncio.CancelledError):
+                protocol.logger.error("Exception in ASGI application", exc_info=error)
+            if not self._responding and not self.disconnected:
+                protocol.transport.write(STATUS_LINE[500] + b"content-length: 0\r\nconnection: close\r\n\r\n")
+            protocol.transport.close()
+        else:
+            if not self.complete and not self.disconnected:
+                protocol.transport.close()
+        finally:
+            protocol.tasks.discard(asyncio.current_task())
+
+    def add_body(self, data: bytes) -> bool:
+        """A piece of the request's body came; returns True when reading should pause."""
+        self._body = self._body + data if self._body else data
+        self._wake()
+        return len(self._body) > _BODY_HIGH_WATER
+
+    def end_body(self) -> None:
+        """The request is complete."""
+        self._more = False
+        self._wake()
+
+    def disconnect(self) -> None:
+        """The client is gone."""
+        self.disconnected = True
+        self._wake()
+
+    def _wake(self) -> None:
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    async def receive(self) -> dict[str, Any]:
+        """ASGI `receive`: body pieces, then, once it happens, the disconnect."""
+        if self._expects_continue:
+            self._expects_continue = False
+            self._protocol.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        while True:
+            if self.disconnected or self.complete:
+                return {"type": "http.disconnect"}
+            if self._body or not (self._more or self._body_given):
+                return self._next_piece()
+            self._protocol.flow.resume_reading()
+            self._waiter = self._protocol.loop.create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+
+    def _next_piece(self) -> dict[str, Any]:
+        body, self._body = self._body, b""
+        self._body_given = not self._more
+        return {"type": "http.request", "body": body, "more_body": self._more}
+
+    async def send(self, message: Any) -> None:
+        """ASGI `send`: the head waits for the first piece of the body and leaves with it."""
+        protocol = self._protocol
+        if protocol.flow.write_paused and not self.disconnected:
+            await protocol.flow.drain()
+        if self.disconnected:
+            return
+        if not self._responding:
+            self._begin(message["status"], message.get("headers", ()))
+            return
+        if self.complete:
+            raise RuntimeError("the response is already complete")
+        body: bytes = message.get("body", b"")
+        more: bool = message.get("more_body", False)
+        protocol.transport.write(self._head + self._framed(body, more))
+        self._head = b""
+        if not more:
+            if self._left:
+                raise RuntimeError("the response is shorter than its Content-Length")
+            self.complete = True
+            self._wake()
+            if not self._keep_alive:
+                protocol.transport.close()
+            protocol.on_response_complete()
+
+    def _begin(self, status: int, headers: Any) -> None:
+        self._responding = True
+        self._expects_continue = False
+        parts = [STATUS_LINE[status]]
+        lines = 1
+        framed = self._head_only or status in _WITHOUT_BODY
+        for name, value in headers:
+            lowered = name.lower()
+            if lowered == b"content-length":
+                framed = True
+                if not self._head_only:
+                    self._left = int(value)
+            elif lowered == b"connection":
+                self._keep_alive = self._keep_alive and value.lower() != b"close"
+                continue
+            parts += (name, b": ", value, b"\r\n")
+            lines += 1
+        if not framed:
+            if self.scope["http_version"] == "1.1":
+                self._chunked = True
+                parts.append(b"transfer-encoding: chunked\r\n")
+                lines += 1
+            else:
+                self._keep_alive = False
+        if not self._keep_alive:
+            parts.append(b"connection: close\r\n")
+            lines += 1
+        head = b"".join(parts)
+        # One line break a line: a header with one inside would be a second header (T53).
+        if head.count(b"\n") != lines or head.count(b"\r") != lines:
+            raise RuntimeError("a response header holds a line break")
+        self._head = head + b"\r\n"
+
+    def _framed(self, body: bytes, more: bool) -> bytes:
+        if self._head_only:
+            return b""
+        if self._chunked:
+            piece = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
+            return piece if more else piece + b"0\r\n\r\n"
+        if self._left is not None:
+            self._left -= len(body)
+            if self._left < 0:
+                raise RuntimeError("the response is longer than its Content-Length")
+        return body
+
+
+_swept: WeakSet[ServerState] = WeakSet()
+
+
+class LeanHttpProtocol(HttpToolsProtocol):
+    """One client connection."""
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self.quiet_since = monotonic()
+        self.head_bytes = 0
+        self.waiting: Exchange | None = None
+        if self.server_state not in _swept:
+            _swept.add(self.server_state)
+            self.loop.call_later(_SWEEP_SECONDS, _sweep, self.loop, self.server_state)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.connections.discard(self)
+        for exchange in (self.cycle, *(entry[0] for entry in self.pipeline)):
+            if exchange is not None and not exchange.response_complete:
+                exchange.disconnect()  # type: ignore[attr-defined]
+        self.flow.resume_writing()
+        self.parser = None  # type: ignore[assignment]
+
+    def data_received(self, data: bytes) -> None:
+        self.head_bytes += len(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            # No upgrade is offered; the request itself is answered, what follows it is not HTTP.
+            self._keep_no_longer()
+        except httptools.HttpParserError:
+            self.send_400_response("Invalid HTTP request received.")
+            return
+        if self.head_bytes > LARGEST_HEAD:
+            self.transport.write(_TOO_LARGE)
+            self.transport.close()
+            return
+        # Started after the packet was read, when a small request is complete and never waits for its body.
+        if self.waiting is not None:
+            exchange, self.waiting = self.waiting, None
+            self._begin(exchange)
+
+    def _keep_no_longer(self) -> None:
+        if self.waiting is not None:
+            self.waiting.keep_alive = False
+            self.waiting.end_body()
+
+    def on_message_begin(self) -> None:
+        self.url = b""
+        self.headers = []
+        self.expect_100_continue = False
+
+    def on_headers_complete(self) -> None:
+        raw_path, _, query = self.url.partition(b"?")
+        path = raw_path.decode("latin-1")
+        version = self.parser.get_http_version()
+        self.head_bytes = 0
+        self.quiet_since = 0.0
+        scope = {
+            "type": "http",
+            "asgi": _ASGI,
+            "http_version": version,
+            "server": self.server,
+            "client": self.client,
+            "scheme": self.scheme,
+            "root_path": "",
+            "headers": self.headers,
+            "state": self.app_state,
+            "method": self.parser.get_method().decode("ascii"),
+            "path": unquote(path) if "%" in path else path,
+            "raw_path": raw_path,
+            "query_string": query,
+        }
+        keep_alive = version == "1.1" and self.parser.should_keep_alive()
+        exchange = Exchange(self, scope, keep_alive, self.expect_100_continue)
+        busy = self.cycle is not None and not self.cycle.response_complete
+        if busy or self.waiting is not None:
+            # Pipelined: wait for the answer before.
+            if self.waiting is not None:
+                first, self.waiting = self.waiting, None
+                self._begin(first)
+            self.flow.pause_reading()
+            self.pipeline.appendleft((exchange, self.app))  # type: ignore[arg-type]
+        else:
+            self.waiting = exchange
+        self.incoming = exchange
+
+    def on_body(self, body: bytes) -> None:
+        self.head_bytes = 0
+        if not self.incoming.complete and self.incoming.add_body(body):
+            self.flow.pause_reading()
+
+    def on_message_complete(self) -> None:
+        self.head_bytes = 0
+        self.incoming.end_body()
+
+    def on_response_complete(self) -> None:
+        self.server_state.total_requests += 1
+        self.quiet_since = monotonic()
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            exchange, _ = self.pipeline.pop()
+            self._begin(exchange)  # type: ignore[arg-type]
+
+    def _begin(self, exchange: Exchange) -> None:
+        self.cycle = exchange  # type: ignore[assignment]
+        self.quiet_since = 0.0
+        self.tasks.add(self.loop.create_task(exchange.run(self.app)))
+
+    def close_if_quiet(self, now: float) -> None:
+        """Close a connection on which nothing has been asked for too long."""
+        longest = HEAD_SECONDS if self.head_bytes else self.timeout_keep_alive
+        if self.quiet_since and now - self.quiet_since > longest:
+            self.transport.close()
+
+
+def _sweep(loop: asyncio.AbstractEventLoop, state: ServerState) -> None:
+    now = monotonic()
+    for connection in list(state.connections):
+        if isinstance(connection, LeanHttpProtocol):
+            connection.close_if_quiet(now)
+    loop.call_later(_SWEEP_SECONDS, _sweep, loop, state)
