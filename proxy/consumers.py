@@ -265,27 +265,28 @@ def _row(call: ActiveCall) -> CallRow:
         call.outcome = call.outcome if call.outcome != "ok" else str(call.ended_by)
     credential = call.prepared.principal.credential if call.prepared is not None else ""
     elapsed = monotonic() - call.began
+    # Positional, in the order of the columns: with names it costs three times as much.
     return CallRow(
-        at=time() - elapsed,
-        request_id=call.request_id,
-        tenant=call.knock.tenant[:63],
-        server=call.knock.slug[:63],
-        server_id=call.server_id,
-        principal=call.principal_label[:200],
-        user_id=call.principal_id,
-        credential=credential,
-        client=(message.client or call.client)[:200],
-        http_method=call.http_method[:10],
-        method=message.method[:100] if message.kind is not Kind.RESPONSE else "(response)",
-        item=message.item[:300],
-        protocol_version=message.version[:20],
-        decision=call.decision,
-        status=call.status,
-        upstream_status=call.upstream_status,
-        outcome=call.outcome,
-        bytes_in=call.bytes_in,
-        bytes_out=call.bytes_out,
-        milliseconds=int(elapsed * 1000),
+        time() - elapsed,
+        call.request_id,
+        call.knock.tenant[:63],
+        call.knock.slug[:63],
+        call.server_id,
+        call.principal_label[:200],
+        call.principal_id,
+        credential,
+        (message.client or call.client)[:200],
+        call.http_method[:10],
+        message.method[:100] if message.kind is not Kind.RESPONSE else "(response)",
+        message.item[:300],
+        message.version[:20],
+        call.decision,
+        call.status,
+        call.upstream_status,
+        call.outcome,
+        call.bytes_in,
+        call.bytes_out,
+        int(elapsed * 1000),
     )
 
 

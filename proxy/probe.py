@@ -213,9 +213,7 @@ class _Run:
         try:
             told = self._http.post({"jsonrpc": "2.0", "method": "notifications/initialized"}, headers)
             if told.status >= 300:
-                raise Failed(
-                    Step.OPENING, f"The server opened a session but refused to start it (HTTP {told.status})."
-                )
+                raise Failed(Step.OPENING, f"The server opened a session but refused to start it (HTTP {told.status}).")
             if self.tools is None:
                 self._count_tools(result, modern=False, headers=headers)
         finally:

@@ -65,6 +65,7 @@ class Recorder:
         self._thread: threading.Thread | None = None
         self._stop = threading.Event()
         self._start_lock = threading.Lock()
+        self._flush_lock = threading.Lock()
         self._stamped: dict[str, float] = {}
         self._reported = 0
         self.lost = 0
@@ -97,14 +98,15 @@ class Recorder:
 
     def flush(self) -> None:
         """Write everything that is queued now, in the caller's thread. Raises DatabaseError."""
-        while self._queue:
-            rows = [self._queue.popleft() for _ in range(min(_BATCH, len(self._queue)))]
-            try:
-                self._write(rows)
-            except DatabaseError:
-                self._queue.extendleft(reversed(rows))
-                raise
-        self._report_lost()
+        with self._flush_lock:
+            while self._queue:
+                rows = [self._queue.popleft() for _ in range(min(_BATCH, len(self._queue)))]
+                try:
+                    self._write(rows)
+                except DatabaseError:
+                    self._queue.extendleft(reversed(rows))
+                    raise
+            self._report_lost()
 
     def _run(self) -> None:
         while True:
@@ -124,9 +126,9 @@ class Recorder:
         # Plain SQL: model instances would cost more than the whole rest of a call.
         with transaction.atomic(), connection.cursor() as cursor:
             if connection.vendor == "sqlite":
-                cursor.executemany(_INSERT, [_for_sqlite(row) for row in rows])
+                _insert_into_sqlite(rows)
             else:
-                cursor.executemany(_INSERT, [_for_postgresql(row) for row in rows])
+                cursor.executemany(_INSERT, [(datetime.fromtimestamp(row.at, UTC), *row[1:]) for row in rows])
             self._stamp_keys(rows)
         if settings.LOG_CALLS:
             for row in rows:
@@ -150,18 +152,42 @@ class Recorder:
             audit.record(audit.Action.CALLS_LOST, actor="gateway", detail={"count": lost})
 
 
-_INSERT: Final = "INSERT INTO {} ({}) VALUES ({})".format(  # noqa: S608  (names of our own)
-    Call._meta.db_table, ", ".join(CallRow._fields), ", ".join(["%s"] * len(CallRow._fields))
-)
+_PLACES: Final = ", ".join(["%s"] * len(CallRow._fields))
+_INSERT: Final = f"INSERT INTO {Call._meta.db_table} ({', '.join(CallRow._fields)}) VALUES ({_PLACES})"  # noqa: S608
+_ROWS_A_STATEMENT: Final = 100
+_INSERT_ONE: Final = _INSERT.replace("%s", "?")
+_INSERT_MANY: Final = _INSERT_ONE + f", ({_PLACES})".replace("%s", "?") * (_ROWS_A_STATEMENT - 1)
 
 
-def _for_sqlite(row: CallRow) -> tuple[Any, ...]:
-    at = datetime.fromtimestamp(row.at, UTC).replace(tzinfo=None).isoformat(" ")
-    return (at, *row[1:4], row.server_id.hex if row.server_id else None, *row[5:])
+def _insert_into_sqlite(rows: list[CallRow]) -> None:
+    """Many rows a statement: `executemany` hands the interpreter's lock over and back for every row.
+
+    On the driver's own cursor, because Django's rewrites the text of every statement.
+    """
+    cursor = connection.connection.cursor()
+    values = _sqlite_values(rows)
+    while len(values) >= _ROWS_A_STATEMENT:
+        several, values = values[:_ROWS_A_STATEMENT], values[_ROWS_A_STATEMENT:]
+        cursor.execute(_INSERT_MANY, [value for row in several for value in row])
+    if values:
+        cursor.executemany(_INSERT_ONE, values)
+    cursor.close()
 
 
-def _for_postgresql(row: CallRow) -> tuple[Any, ...]:
-    return (datetime.fromtimestamp(row.at, UTC), *row[1:])
+def _sqlite_values(rows: list[CallRow]) -> list[tuple[Any, ...]]:
+    """Rows as SQLite stores them: times as Django writes them (UTC), UUIDs as 32 hexadecimal digits."""
+    seconds: dict[int, str] = {}
+    ids: dict[UUID | None, str | None] = {None: None}
+    values = []
+    for row in rows:
+        second = int(row.at)
+        if second not in seconds:
+            seconds[second] = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%d %H:%M:%S")
+        if row.server_id not in ids:
+            ids[row.server_id] = row.server_id.hex if row.server_id else None
+        at = f"{seconds[second]}.{int((row.at - second) * 1_000_000):06d}"
+        values.append((at, *row[1:4], ids[row.server_id], *row[5:]))
+    return values
 
 
 recorder = Recorder(settings.CALL_QUEUE_SIZE)

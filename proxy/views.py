@@ -83,9 +83,7 @@ def test_draft(request: HttpRequest) -> HttpResponse:
 @require_POST
 def test_server(request: HttpRequest, server_id: UUID) -> HttpResponse:
     """Test a server as it is saved, keep the outcome as its health, and show it."""
-    server = get_object_or_404(
-        scope_of_request(request).visible_servers().select_related("tenant"), pk=server_id
-    )
+    server = get_object_or_404(scope_of_request(request).visible_servers().select_related("tenant"), pk=server_id)
     return test_several(request, [server])
 
 

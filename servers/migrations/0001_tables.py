@@ -105,7 +105,7 @@ class Migration(migrations.Migration):
                 ('server', models.CharField(max_length=63)),
                 ('server_id', models.UUIDField(null=True)),
                 ('principal', models.CharField(blank=True, max_length=200)),
-                ('user_id', models.BigIntegerField(db_index=True, null=True)),
+                ('user_id', models.BigIntegerField(null=True)),
                 ('credential', models.CharField(blank=True, help_text='Which credential opened the door.', max_length=80)),
                 ('client', models.CharField(blank=True, max_length=200)),
                 ('http_method', models.CharField(max_length=10)),

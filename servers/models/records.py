@@ -75,7 +75,7 @@ class Call(models.Model):
     server = models.CharField(max_length=63)
     server_id = models.UUIDField(null=True)
     principal = models.CharField(max_length=200, blank=True)
-    user_id = models.BigIntegerField(null=True, db_index=True)
+    user_id = models.BigIntegerField(null=True)
     credential = models.CharField(max_length=80, blank=True, help_text="Which credential opened the door.")
     client = models.CharField(max_length=200, blank=True)
     http_method = models.CharField(max_length=10)
