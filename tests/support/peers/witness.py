@@ -74,7 +74,12 @@ class Witness:
                 entry["body"] += message.get("body", b"").decode("utf-8", "replace")
             return message
 
-        await self.app(scope, observed, send)
+        async def sent(message: MutableMapping[str, Any]) -> None:
+            await send(message)
+            if scope["method"] == "GET" and message["type"] == "http.response.start" and message["status"] == 200:
+                await mark("listening")
+
+        await self.app(scope, observed, sent)
 
     async def _answer(self, scope: Scope, send: Send) -> None:
         action = scope["path"].removeprefix("/witness/")

@@ -1,0 +1,86 @@
+"""Real clients at real servers: through the gateway both sides see what they see without it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.interop import plans
+from tests.interop.conftest import Peers, Route
+from tests.interop.travel import CLIENTS, Journey, differences, travel
+from tests.support.processes import Peer, free_port, start_foreign
+
+pytestmark = pytest.mark.slow
+
+OLD, OLDER, NEW, EITHER = "SDK 2, initialize", "SDK 1", "SDK 2, 2026-07-28", "SDK 2, negotiating"
+
+PAIRS = {
+    (OLDER, "everything-2"): plans.SESSION,
+    (OLD, "everything-2"): plans.SESSION,
+    (NEW, "everything-2"): plans.MODERN,
+    (EITHER, "everything-2"): plans.MODERN,
+    (OLDER, "everything-2-json"): plans.ANSWERS,
+    (NEW, "everything-2-json"): plans.ANSWERS,
+    (OLDER, "everything-2-stateless"): [*plans.ANSWERS, *plans.DURING_A_CALL[:2]],
+    (NEW, "everything-2-stateless"): plans.MODERN,
+    (OLDER, "everything-1"): plans.SESSION,
+    (OLD, "everything-1"): plans.SESSION,
+    (EITHER, "everything-1"): plans.SESSION,
+    # No common revision: the refusals are the upstream's own.
+    (NEW, "everything-1"): plans.LISTS,
+    (OLDER, "everything-1-json-stateless"): plans.ANSWERS,
+    (EITHER, "everything-1-json-stateless"): plans.ANSWERS,
+}
+
+
+def failed_steps(journey: Journey) -> list[str]:
+    """Steps that broke in the client itself, so that a comparison of two failures cannot pass for a success."""
+    return [f"{step['do']}: {step['failed']}" for step in journey.seen if "failed" in step]
+
+
+@pytest.mark.requirement("F-701")
+@pytest.mark.parametrize(("client", "upstream"), PAIRS, ids=lambda name: name)
+def test_client_and_server_see_the_same_through_the_gateway_as_without_it(
+    client: str, upstream: str, peers: Peers, through: Callable[[str], Route]
+) -> None:
+    plan, peer = PAIRS[client, upstream], peers(upstream)
+
+    direct = travel(client, Route(peer.url, {}), plan, upstream=peer, witnessed=True)
+    behind = travel(client, through(peer.url), plan, upstream=peer, witnessed=True)
+
+    assert failed_steps(direct) == []
+    different = differences(direct, behind)
+    assert not different, "\n".join(different)
+
+
+@pytest.mark.requirement("F-701")
+@pytest.mark.node
+@pytest.mark.parametrize("client", [OLDER, OLD, EITHER])
+def test_the_reference_server_of_the_protocol_answers_the_same_through_the_gateway(
+    client: str, peers: Peers, through: Callable[[str], Route], npm: tuple[str, Path]
+) -> None:
+    peer = peers.keep("reference", lambda: start_reference(npm))
+
+    direct = travel(client, Route(peer.url, {}), plans.REFERENCE, upstream=peer, witnessed=False)
+    behind = travel(client, through(peer.url), plans.REFERENCE, upstream=peer, witnessed=False)
+
+    assert failed_steps(direct) == []
+    different = differences(direct, behind)
+    assert not different, "\n".join(different)
+
+
+def start_reference(npm: tuple[str, Path]) -> Peer:
+    """The npm package `@modelcontextprotocol/server-everything`, over streamable HTTP."""
+    node, modules = npm
+    program = modules / "@modelcontextprotocol" / "server-everything" / "dist" / "index.js"
+    port = free_port()
+    return start_foreign(
+        [node, str(program), "streamableHttp"], url=f"http://127.0.0.1:{port}/mcp", environment={"PORT": str(port)}
+    )
+
+
+def test_every_client_meets_every_kind_of_upstream() -> None:
+    clients = {client for client, _ in PAIRS}
+    assert clients == set(CLIENTS)
