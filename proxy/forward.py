@@ -169,7 +169,8 @@ async def _relay(call: ActiveCall, runtime: Runtime, response: Response) -> None
         what = f"answered with an error of its own (HTTP {status})"
         await _fail(call, errors.upstream_failed(server.name, what, "upstream_error"))
         return
-    if status in (202, 204) or (status == 404 and call.http_method == "DELETE"):
+    if status in (202, 204) or (call.http_method == "DELETE" and (status < 300 or status == 404)):
+        # Nothing of a body is of use here; a session that is already gone is an ended session.
         await call.answer(204 if status == 404 else status, [], b"")
         return
     content_type = response.header(b"content-type") or b""
