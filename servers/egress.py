@@ -69,7 +69,14 @@ def parse_destination(url: str) -> Destination:
     if parts.scheme not in ("http", "https"):
         raise DestinationRefused("The URL must begin with https:// (or http:// for a private destination).")
     host = (parts.hostname or "").removesuffix(".")
-    if not host or port == 0 or parts.username is not None or parts.password is not None or "#" in url:
+    if (
+        not host
+        or port == 0
+        or ("[" in parts.netloc and ":" not in host)
+        or parts.username is not None
+        or parts.password is not None
+        or "#" in url
+    ):
         raise DestinationRefused("The URL needs a host and must not hold a user name, a password or a fragment.")
     scheme: Scheme = "https" if parts.scheme == "https" else "http"
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
