@@ -5,11 +5,17 @@ from __future__ import annotations
 from django.contrib import admin
 from django.urls import include, path
 
+from authflows.inbound import metadata
 from gateway_project import health
 
 urlpatterns = [
     path("healthz", health.healthz, name="healthz"),
     path("readyz", health.readyz, name="readyz"),
+    path(
+        ".well-known/oauth-protected-resource/<path:path>",
+        metadata.protected_resource_view,
+        name="protected-resource-metadata",
+    ),
     path("", include("proxy.urls")),
     path("admin/", admin.site.urls),
     path("", include("authflows.urls")),

@@ -173,10 +173,10 @@ async def _relay(call: ActiveCall, runtime: Runtime, response: Response) -> None
         # Nothing of a body is of use here; a session that is already gone is an ended session.
         await call.answer(204 if status == 404 else status, [], b"")
         return
-    content_type = response.header(b"content-type") or b""
+    content_type = (response.header(b"content-type") or b"").lower()
     is_stream = content_type.startswith(b"text/event-stream")
     if not is_stream and not content_type.startswith(b"application/json"):
-        if status < 300 and response.length != 0:
+        if status < 300 and (content_type or await response.chunk()):
             what = "did not answer as an MCP server (neither JSON nor an event stream)"
             await _fail(call, errors.upstream_failed(server.name, what, "upstream_not_mcp"))
             return
