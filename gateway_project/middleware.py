@@ -6,7 +6,9 @@ import re
 from collections.abc import Callable
 
 from django.conf import settings
-from django.http import HttpRequest, HttpResponse
+from django.http import FileResponse, HttpRequest, HttpResponse
+from whitenoise.middleware import WhiteNoiseMiddleware
+from whitenoise.responders import StaticFile
 
 from servers.request_id import new_request_id, set_request_id
 
@@ -40,4 +42,21 @@ class SecurityHeadersMiddleware:
         response.headers.setdefault("Permissions-Policy", "camera=(), microphone=(), geolocation=()")
         if not re.match(r"/static/", request.path):
             response.headers.setdefault("Cache-Control", "no-store")
+        return response
+
+
+class StaticFilesMiddleware(WhiteNoiseMiddleware):  # type: ignore[misc]
+    """Static files whole instead of as a stream: all are small, and ASGI would read the stream through a thread."""
+
+    @staticmethod
+    def serve(static_file: StaticFile, request: HttpRequest) -> HttpResponse:
+        stream: FileResponse = WhiteNoiseMiddleware.serve(static_file, request)
+        try:
+            response = HttpResponse(b"".join(stream), status=stream.status_code)
+        finally:
+            stream.close()
+        for name in list(response.headers):
+            del response.headers[name]
+        for name, value in stream.headers.items():
+            response.headers[name] = value
         return response

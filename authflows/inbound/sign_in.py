@@ -71,8 +71,8 @@ class SignInForm(AuthenticationForm):
 
     retry_after: int | None = None
     error_messages = {
-        "invalid_login": "User name and password do not match an account. Check both and try again.",
-        "inactive": "User name and password do not match an account. Check both and try again.",
+        "invalid_login": "Username and password do not match an account. Check both and try again.",
+        "inactive": "Username and password do not match an account. Check both and try again.",
     }
 
     def clean(self) -> dict[str, Any]:

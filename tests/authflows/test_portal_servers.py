@@ -94,7 +94,7 @@ def test_the_state_is_what_the_last_test_said(client: Client, cast: Cast, health
 def test_without_a_server_the_page_says_what_to_do(client: Client, cast: Cast) -> None:
     text = page(client, cast.outsider)
     assert "No servers yet" in text
-    assert "tell them your user name: <strong>outsider</strong>" in text
+    assert "tell them your username: <strong>outsider</strong>" in text
     text = page(client, cast.admin)
     assert "Being an admin alone opens none" in text
     assert "/admin/servers/server/add/" in text
