@@ -138,7 +138,7 @@ def _stream_table(rows: list[Row]) -> str:
     lines = [
         [
             {"get": "GET", "listen": "subscriptions/listen"}[row["how"]],
-            GATEWAY if row["target"] == "streams" else row["target"],
+            row["target"],
             f"{row['streams']:,}",
             f"**{row['kib']:.1f}**",
             _number(row["open_cpu_us"]),
@@ -167,7 +167,7 @@ def gates(rows: list[Row]) -> list[Gate]:
         for many in more:
             ratio = _ratio(measured, many, few, "cpu_us")
             found.append(Gate(f"CPU per call, {many} servers / {few.rpartition(' ')[2]}", ratio, 1.10))
-    if measured := _select(by_part["streams"], target="streams"):
+    if measured := _select(by_part["streams"], target=GATEWAY):
         for row in measured:
             found.append(Gate(f"KiB per idle stream, {row['how']}, {row['streams']:,}", row["kib"], 20))
             if "notice_ms" in row:

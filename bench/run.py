@@ -62,7 +62,7 @@ def run_calls(bench: Bench, options: argparse.Namespace, note: Note) -> None:
 
 def run_shapes(bench: Bench, options: argparse.Namespace, note: Note) -> None:
     """Other replies and upstreams."""
-    targets = [bench.nginx(), bench.gateway(name="shapes")]
+    targets = [bench.nginx(), bench.gateway()]
     for kind, concurrency in (("json", 16), ("sse", 16), ("big", 16), ("tls", 16)):
         rounds_of(bench, targets, Load(kind=kind, concurrency=concurrency), options, note, part="shapes")
     for concurrency in (64, 256):
@@ -84,7 +84,7 @@ def run_scale(bench: Bench, options: argparse.Namespace, note: Note) -> None:
 
 def run_streams(bench: Bench, options: argparse.Namespace, note: Note) -> None:
     """Idle streams, each kind in a fresh process."""
-    gateway = bench.gateway(name="streams")
+    gateway = bench.gateway()
     for how in ("get", "listen"):
         for target in (bench.nginx(), gateway):
             for kind in ("json", "sse"):
@@ -100,13 +100,13 @@ def run_streams(bench: Bench, options: argparse.Namespace, note: Note) -> None:
 
 def run_records(bench: Bench, options: argparse.Namespace, note: Note) -> None:
     """Call records after an exact number of calls at full speed."""
-    measuring = records.measure(bench.gateway(name="records"), calls=RECORDED_CALLS, concurrency=64)
+    measuring = records.measure(bench.gateway(), calls=RECORDED_CALLS, concurrency=64)
     note({"part": "records", **asyncio.run(measuring)})
 
 
 def run_peers(bench: Bench, options: argparse.Namespace, note: Note) -> None:
     """Calls per second at concurrency 16 against other MCP proxies."""
-    targets = [bench.gateway(name="peers"), peers.fastmcp(bench), peers.contextforge(bench)]
+    targets = [bench.gateway(), peers.fastmcp(bench), peers.contextforge(bench)]
     slow = argparse.Namespace(**{**vars(options), "seconds": max(10, options.seconds)})
     rounds_of(bench, targets, Load(), slow, note, part="peers")
 
