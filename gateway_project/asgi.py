@@ -6,32 +6,31 @@ It runs unchanged under uvicorn (`manage.py serve`) and Daphne (`manage.py runse
 from __future__ import annotations
 
 import os
+from collections.abc import Awaitable
 from typing import Any
 
 from django.core.asgi import get_asgi_application
 
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "gateway_project.settings")  
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "gateway_project.settings")
 django_application = get_asgi_application()
 
 from proxy import runtime
 from proxy.consumers import McpConsumer, mcp_route
 
-mcp_application = McpConsumer.as_asgi()
 
-
-async def application(scope: Any, receive: Any, send: Any) -> None:
-    """Route one ASGI scope."""
+def application(scope: Any, receive: Any, send: Any) -> Awaitable[None]:
+    """Route one ASGI scope: a plain function, so that no coroutine stands between server and consumer."""
     if scope["type"] == "http":
         # Daphne takes a root path from a header that any client may send; ours is fixed.
         scope["root_path"] = ""
-        if mcp_route(scope["path"]) is not None:
-            await mcp_application(scope, receive, send)
-        else:
-            await django_application(scope, receive, send)
-    elif scope["type"] == "lifespan":
-        await _lifespan(receive, send)
-    else:
-        raise ValueError(f"{scope['type']} is not served")
+        route = mcp_route(scope["path"])
+        if route is not None:
+            scope["mcp_route"] = route
+            return McpConsumer()(scope, receive, send)
+        return django_application(scope, receive, send)
+    if scope["type"] == "lifespan":
+        return _lifespan(receive, send)
+    raise ValueError(f"{scope['type']} is not served")
 
 
 async def _lifespan(receive: Any, send: Any) -> None:

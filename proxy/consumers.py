@@ -61,7 +61,7 @@ class McpConsumer(AsyncConsumer):
         twice = len(headers) != len(raw)
         if twice:
             headers = joined(raw)
-        tenant, slug, endpoint = mcp_route(scope["path"]) or ("", "", "")
+        tenant, slug, endpoint = scope["mcp_route"]
         knock = Knock(
             tenant=tenant,
             slug=slug,

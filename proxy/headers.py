@@ -108,7 +108,7 @@ def upstream_lines(
     for name, value in headers.items():
         passes = name in _TO_UPSTREAM or name.startswith(_PARAMETER_PREFIX) or name in allowed
         if passes and name not in reserved:
-            lines.append(b"%b: %b\r\n" % (name, value.strip(b" \t")))
+            lines += (name, b": ", value.strip(b" \t"), b"\r\n")
     client_agent = headers.get(b"user-agent")
     lines.append(b"user-agent: %b %b\r\n" % (client_agent, agent) if client_agent else b"user-agent: %b\r\n" % agent)
     return b"".join(lines)

@@ -60,9 +60,9 @@ class Kind(StrEnum):
     BATCH = "batch"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Message:
-    """What policy and records need of a body; no argument values."""
+    """What policy and records need of a body; no argument values. Not frozen: one is made for every call."""
 
     kind: Kind
     id: JsonRpcId
