@@ -34,7 +34,7 @@ class Migration(migrations.Migration):
             name='VirtualAccount',
             fields=[
                 ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
-                ('name', models.CharField(max_length=63, validators=[django.core.validators.RegexValidator('^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$', 'Use 1 to 63 lower-case letters, digits and hyphens; begin and end with a letter or digit.')])),
+                ('name', models.CharField(max_length=63, validators=[django.core.validators.RegexValidator('^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\\Z', 'Use 1 to 63 lower-case letters, digits and hyphens; begin and end with a letter or digit.')])),
                 ('description', models.TextField(blank=True, help_text='Which program uses it, and who to ask.')),
                 ('enabled', models.BooleanField(default=True, help_text="A disabled account's keys are refused at once.")),
                 ('created_at', models.DateTimeField(auto_now_add=True)),

@@ -37,7 +37,7 @@ class Migration(migrations.Migration):
                 ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
                 ('kind', models.CharField(choices=[('remote', 'Remote')], default='remote', max_length=20)),
                 ('name', models.CharField(max_length=200)),
-                ('slug', models.CharField(help_text="Part of the server's MCP URL. Changing it breaks the URL that people configured.", max_length=63, validators=[django.core.validators.RegexValidator('^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$', 'Use 1 to 63 lower-case letters, digits and hyphens; begin and end with a letter or digit.')])),
+                ('slug', models.CharField(help_text="Part of the server's MCP URL. Changing it breaks the URL that people configured.", max_length=63, validators=[django.core.validators.RegexValidator('^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\\Z', 'Use 1 to 63 lower-case letters, digits and hyphens; begin and end with a letter or digit.')])),
                 ('description', models.TextField(blank=True)),
                 ('url', models.CharField(help_text="The upstream's streamable HTTP endpoint.", max_length=2000, validators=[servers.models.fields.validate_endpoint_url], verbose_name='endpoint URL')),
                 ('enabled', models.BooleanField(default=True, help_text='A disabled server refuses every call.')),
@@ -64,7 +64,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
                 ('name', models.CharField(max_length=200)),
-                ('slug', models.CharField(max_length=63, validators=[django.core.validators.RegexValidator('^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$', 'Use 1 to 63 lower-case letters, digits and hyphens; begin and end with a letter or digit.')])),
+                ('slug', models.CharField(max_length=63, validators=[django.core.validators.RegexValidator('^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\\Z', 'Use 1 to 63 lower-case letters, digits and hyphens; begin and end with a letter or digit.')])),
                 ('description', models.TextField(blank=True)),
                 ('created_at', models.DateTimeField(auto_now_add=True)),
             ],
@@ -77,7 +77,7 @@ class Migration(migrations.Migration):
             name='Tenant',
             fields=[
                 ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
-                ('slug', models.CharField(help_text="The first part of the tenant's MCP URLs. Changing it breaks the URLs that people configured.", max_length=63, unique=True, validators=[django.core.validators.RegexValidator('^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$', 'Use 1 to 63 lower-case letters, digits and hyphens; begin and end with a letter or digit.'), servers.models.tenants.refuse_reserved_slug])),
+                ('slug', models.CharField(help_text="The first part of the tenant's MCP URLs. Changing it breaks the URLs that people configured.", max_length=63, unique=True, validators=[django.core.validators.RegexValidator('^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\\Z', 'Use 1 to 63 lower-case letters, digits and hyphens; begin and end with a letter or digit.'), servers.models.tenants.refuse_reserved_slug])),
                 ('name', models.CharField(max_length=200)),
             ],
             options={
@@ -224,8 +224,8 @@ class Migration(migrations.Migration):
             name='StoredSecret',
             fields=[
                 ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
-                ('group', models.CharField(help_text='A name that keeps related secrets together.', max_length=63, validators=[django.core.validators.RegexValidator('^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$', 'Use 1 to 63 lower-case letters, digits and hyphens; begin and end with a letter or digit.')])),
-                ('key', models.CharField(max_length=100, validators=[django.core.validators.RegexValidator('^[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,98}[A-Za-z0-9])?$', 'Use letters, digits, dots, hyphens and underscores.')])),
+                ('group', models.CharField(help_text='A name that keeps related secrets together.', max_length=63, validators=[django.core.validators.RegexValidator('^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\\Z', 'Use 1 to 63 lower-case letters, digits and hyphens; begin and end with a letter or digit.')])),
+                ('key', models.CharField(max_length=100, validators=[django.core.validators.RegexValidator('^[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,98}[A-Za-z0-9])?\\Z', 'Use letters, digits, dots, hyphens and underscores.')])),
                 ('sealed_value', models.TextField(editable=False)),
                 ('updated_at', models.DateTimeField(auto_now=True)),
                 ('tenant', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='secrets', to='servers.tenant')),

@@ -10,7 +10,7 @@ from django.db import models
 
 # Lower case, digits and hyphens: what is safe in a URL, a host name and an FQN alike.
 SLUG = RegexValidator(
-    r"^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$",
+    r"^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\Z",
     "Use 1 to 63 lower-case letters, digits and hyphens; begin and end with a letter or digit.",
 )
 

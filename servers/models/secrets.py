@@ -9,7 +9,7 @@ from servers.models.fields import SLUG, UuidModel
 from servers.models.tenants import Tenant
 
 SECRET_KEY_NAME = RegexValidator(
-    r"^[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,98}[A-Za-z0-9])?$",
+    r"^[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,98}[A-Za-z0-9])?\Z",
     "Use letters, digits, dots, hyphens and underscores.",
 )
 
