@@ -134,8 +134,8 @@ def test(run: Run) -> None:
 
 
 def install_programs(run: Run) -> None:
-    """Chromium and PostgreSQL through apt, where this process may; the tests say what they miss."""
-    missing = []
+    """Chromium, PostgreSQL and curl through apt, where this process may; the tests say what they miss."""
+    missing = [] if shutil.which("curl") else ["curl"]
     if not (shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")):
         missing.append("chromium")
     if find_programs() is None:
@@ -145,7 +145,7 @@ def install_programs(run: Run) -> None:
     quiet = {"DEBIAN_FRONTEND": "noninteractive"}
     try:
         run.step("package lists", "apt-get", "update", "-qq", extra=quiet)
-        names = " and ".join(missing)
+        names = ", ".join(missing)
         run.step(
             f"install {names}", "apt-get", "install", "-y", "-qq", "--no-install-recommends", *missing, extra=quiet
         )
