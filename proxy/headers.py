@@ -104,7 +104,7 @@ def upstream_lines(
     `allowed` are further names that the server's manager let through; `reserved` are set by the gateway itself
     for this server (credential, static headers), which win. `agent` is our own part of the User-Agent.
     """
-    lines = []
+    lines: list[bytes] = []
     for name, value in headers.items():
         passes = name in _TO_UPSTREAM or name.startswith(_PARAMETER_PREFIX) or name in allowed
         if passes and name not in reserved:
