@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from django import forms
 from django.contrib import admin
-from django.db import transaction
+from django.db import models, transaction
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 from django.template.response import TemplateResponse
@@ -28,7 +29,7 @@ class AuditedAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     actions_by_event: ClassVar[dict[str, audit.Action]] = {}
     """The audit actions of `create`, `change` and `delete`."""
-    save_on_top = False
+    formfield_overrides = {models.TextField: {"widget": forms.Textarea(attrs={"rows": 4, "class": "vLargeTextField"})}}
     list_per_page = 50
     show_full_result_count = False
 

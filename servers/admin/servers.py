@@ -53,7 +53,7 @@ class ServerAdmin(AuditedAdmin):
     }
     change_form_template = "admin/gatehouse/server_form.html"
     list_display = (
-        "name", "tenant", "group", "endpoint", "authentication", "enabled", "health_shown", "test_button",
+        "name", "health_shown", "test_button", "tenant", "group", "endpoint", "authentication", "enabled",
     )  # fmt: skip
     list_select_related = ("tenant", "group", "auth_config")
     search_fields = ("name", "slug", "description", "url")
@@ -251,9 +251,9 @@ class ServerAdmin(AuditedAdmin):
 
     @admin.display(description="health", ordering="health")
     def health_shown(self, server: Server) -> SafeString:
-        ago = f", {timesince(server.health_at, timezone.now(), depth=1)} ago" if server.health_at else ""
+        ago = f" {timesince(server.health_at, timezone.now(), depth=1)} ago" if server.health_at else ""
         return format_html(
-            '<span class="gh-health gh-health-{}">{}</span>{}', server.health, server.get_health_display(), ago
+            '<span class="gh-health gh-health-{}">{}</span><span class="gh-ago">{}</span>', server.health, server.get_health_display(), ago
         )
 
     @admin.display(description="health")
