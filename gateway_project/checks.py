@@ -30,9 +30,7 @@ def key_files_are_private(app_configs: Sequence[Any] | None, **kwargs: Any) -> l
     for name in ("secret_key", "key_ring"):
         path = settings.DATA_DIR / name
         if path.exists() and path.stat().st_mode & 0o077:
-            found.append(
-                Error(f"{path} can be read by others.", hint=f"Run: chmod 600 {path}", id="gateway.E001")
-            )
+            found.append(Error(f"{path} can be read by others.", hint=f"Run: chmod 600 {path}", id="gateway.E001"))
     return found
 
 

@@ -20,9 +20,7 @@ Number = int | float
 Left = Annotated[Number, Field(description="The first number.")]
 Right = Annotated[Number, Field(description="The second number.")]
 
-ARITHMETIC = ToolAnnotations(
-    readOnlyHint=True, destructiveHint=False, idempotentHint=True, openWorldHint=False
-)
+ARITHMETIC = ToolAnnotations(readOnlyHint=True, destructiveHint=False, idempotentHint=True, openWorldHint=False)
 
 server = MCPServer(
     name="calculator",

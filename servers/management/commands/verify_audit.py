@@ -27,9 +27,7 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument(
-            "--expect", type=_head, metavar="SEQUENCE:HASH", help="a head that an earlier run printed"
-        )
+        parser.add_argument("--expect", type=_head, metavar="SEQUENCE:HASH", help="a head that an earlier run printed")
 
     def handle(self, *args: Any, expect: tuple[int, str] | None = None, **options: Any) -> None:
         head = AuditHead.objects.filter(id=1).first() or AuditHead()
