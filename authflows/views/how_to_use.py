@@ -8,6 +8,10 @@ from typing import Any
 
 # The variable that the snippets read the key from; the key itself belongs in no file that is shared.
 KEY_VARIABLE = "GATEHOUSE_KEY"
+# In short lines, since it is read before it is run.
+_INITIALIZE = """{"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
+    "protocolVersion": "2025-11-25", "capabilities": {},
+    "clientInfo": {"name": "curl", "version": "1"}}}"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,22 +76,12 @@ def _entry(url: str, key: str) -> dict[str, Any]:
 
 
 def _curl(url: str, bearer: str) -> str:
-    message = {
-        "jsonrpc": "2.0",
-        "id": 1,
-        "method": "initialize",
-        "params": {
-            "protocolVersion": "2025-11-25",
-            "capabilities": {},
-            "clientInfo": {"name": "curl", "version": "1"},
-        },
-    }
     lines = [
         f"curl -sS {url}",
         f'-H "{bearer}"',
         '-H "Content-Type: application/json"',
         '-H "Accept: application/json, text/event-stream"',
-        f"-d '{json.dumps(message, separators=(',', ':'))}'",
+        f"-d '{_INITIALIZE}'",
     ]
     return " \\\n  ".join(lines)
 

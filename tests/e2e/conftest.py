@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Response, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, Response, sync_playwright
 
 SCREENSHOTS = Path(__file__).resolve().parent.parent / "screenshots"
 DESKTOP = {"width": 1280, "height": 860}
@@ -60,12 +60,17 @@ class Window:
         self.page.on("console", self._console)
         self.page.on("pageerror", lambda error: self.trouble.append(f"script error: {error}"))
         self.page.on("response", self._response)
-        self.page.on("requestfailed", lambda request: self.trouble.append(f"failed: {request.url}"))
+        self.page.on("requestfailed", self._failed)
 
     def _console(self, message: ConsoleMessage) -> None:
         # What Chromium says about an answer's status is judged by _response.
         if message.type in ("error", "warning") and "Failed to load resource" not in message.text:
             self.trouble.append(f"{message.type} on {self.page.url}: {message.text}")
+
+    def _failed(self, request: Request) -> None:
+        # A page that is left while it loads is not trouble.
+        if request.failure != "net::ERR_ABORTED":
+            self.trouble.append(f"{request.failure} for {request.url}")
 
     def _response(self, response: Response) -> None:
         if response.status >= 400 and response.status not in self.expected_status:
