@@ -49,13 +49,10 @@ def test_draft(request: HttpRequest) -> HttpResponse:
     server = _server_of(request, scope)
     form = server_form(scope, ServerTestForm)(request.POST, instance=server)
     form.is_valid()
-    problem = next((e for name in _NEEDED for e in form.errors.get(name, ())), None)
-    general = form.non_field_errors()
-    if problem is None and general and form.chosen_tenant() is None:
-        problem = str(general[0])
+    problem = _first_problem(form)
     name = request.POST.get("name", "").strip()[:200] or "New server"
     if problem is not None:
-        return _answer(request, name, ProbeResult(ok=False, sentence=str(problem), step="form"))
+        return _answer(request, name, ProbeResult(ok=False, sentence=problem, step="form"))
     try:
         target = Target(
             url=form.cleaned_data["url"],
@@ -137,6 +134,13 @@ def store_health(server: Server, result: ProbeResult, *, actor: str) -> None:
             tenant=server.tenant,
             detail={"ok": result.ok, "step": str(result.step), "milliseconds": result.milliseconds},
         )
+
+
+def _first_problem(form: ServerTestForm) -> str | None:
+    for name in _NEEDED:
+        for problem in form.errors.get(name, ()):
+            return f"{form[name].label}: {problem}"
+    return "Choose a tenant first." if form.chosen_tenant() is None else None
 
 
 def _server_of(request: HttpRequest, scope: Scope) -> Server | None:

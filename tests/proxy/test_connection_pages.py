@@ -1,0 +1,191 @@
+"""Test connection in the admin: who may test what, with which secret, and what is kept."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+import pytest
+from django.db import connection as database
+from django.test import Client
+from django.urls import reverse
+
+from servers.models import AuditEvent, AuthConfig, PrivateDestination, Server, Tenant
+from servers.secrets.store import set_secret
+from tests.conftest import Cast, allow_private
+from tests.servers.test_admin_access import form_data, page, signed_in
+from tests.support.mcp_upstream import answering, calculator, http_answer, requiring, serving
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.requirement("F-806")]
+
+CANARY = "canary-55aa-secret"
+
+
+def draft(person: Any, data: dict[str, Any]) -> Any:
+    """What the button sends; a superuser of several tenants has chosen one."""
+    data = data if "server_id" in data else data | {"tenant": str(Tenant.objects.get(slug="default").pk)}
+    return signed_in(person).post(reverse("test-connection-draft"), data, headers={"accept": "application/json"})
+
+
+def headers(*rows: tuple[str, str, str]) -> dict[str, str]:
+    data = {"method": "shared_header"}
+    for number, (name, value, stored) in enumerate(rows):
+        data |= {f"headers-{number}-name": name, f"headers-{number}-value": value, f"headers-{number}-stored": stored}
+    return data
+
+
+def test_unsaved_values_are_tested_and_nothing_is_saved(cast: Cast) -> None:
+    before = Server.objects.get(pk=cast.server.pk)
+    with serving(requiring(calculator(), "X-Key", CANARY)) as url:
+        allow_private(url)
+        good = draft(cast.admin, form_data(url=url) | headers(("X-Key", CANARY, "")))
+        bad = draft(cast.admin, form_data(url=url) | headers(("X-Key", "wrong", "")))
+    assert good.json()["ok"], good.json()
+    assert good.json()["versions"] == ["2026-07-28", "2025-11-25"]
+    assert (good.json()["server_name"], good.json()["tools"]) == ("Calculator", 2)
+    assert "refused the credential (401)" in bad.json()["sentence"]
+    assert CANARY not in good.content.decode()
+    assert Server.objects.count() == 1
+    assert Server.objects.get(pk=cast.server.pk).health == before.health
+
+
+def test_an_empty_value_means_the_stored_secret_on_the_same_host_only(cast: Cast) -> None:
+    seen: list[bytes] = []
+
+    def listen(connection: socket.socket, request: bytes) -> None:
+        seen.append(request)
+        http_answer("404 Not Found")(connection, request)
+
+    with serving(requiring(calculator(), "X-Key", CANARY)) as url, answering(listen) as elsewhere:
+        allow_private(url)
+        allow_private(elsewhere)
+        set_secret(tenant=cast.tenant, group="calculator", key="x-key", value=CANARY, actor="t")
+        config = AuthConfig.objects.get(server=cast.server)
+        config.method = "shared_header"
+        config.set_header_templates([("X-Key", "secret://default:calculator:x-key")])
+        config.save()
+        Server.objects.filter(pk=cast.server.pk).update(url=url)
+        server = Server.objects.get(pk=cast.server.pk)
+        kept = headers(("X-Key", "", "X-Key"))
+        same = draft(cast.manager, form_data(server, server_id=str(server.pk)) | kept)
+        for person in (cast.manager, cast.admin):
+            moved = draft(person, form_data(server, url=elsewhere, server_id=str(server.pk)) | kept)
+            assert "host changed" in moved.json()["sentence"]
+    assert same.json()["ok"], same.json()
+    assert seen == []
+
+
+def test_who_may_not_manage_the_server_may_not_test_it(cast: Cast) -> None:
+    other = Server.objects.create(tenant=cast.tenant, slug="second", name="Second", url="http://127.0.0.1:7/mcp")
+    AuthConfig.objects.create(server=other)
+    assert draft(cast.manager, form_data(other, server_id=str(other.pk))).status_code == 404
+    assert draft(cast.manager, form_data()).status_code == 403
+    assert signed_in(cast.manager).post(reverse("test-connection", args=[other.pk])).status_code == 404
+    for person in (cast.member, cast.outsider, cast.stranger):
+        assert draft(person, form_data()).status_code == 302
+        assert signed_in(person).post(reverse("test-connection", args=[cast.server.pk])).status_code == 302
+    assert signed_in(cast.manager).get(reverse("test-connection", args=[cast.server.pk])).status_code == 405
+    assert not AuditEvent.objects.filter(action="server:test").exists()
+
+
+@pytest.mark.requirement("T13")
+def test_a_test_needs_the_csrf_token(cast: Cast) -> None:
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(cast.admin)
+    assert client.post(reverse("test-connection-draft"), form_data()).status_code == 403
+    assert client.post(reverse("test-connection", args=[cast.server.pk])).status_code == 403
+
+
+def test_a_saved_server_keeps_its_health(cast: Cast) -> None:
+    with serving(calculator()) as url:
+        allow_private(url)
+        Server.objects.filter(pk=cast.server.pk).update(url=url)
+        answer = signed_in(cast.manager).post(reverse("test-connection", args=[cast.server.pk]))
+    assert "Calculator 1.2.3" in answer.content.decode()
+    server = Server.objects.get(pk=cast.server.pk)
+    assert server.health == "ok"
+    assert server.health_at is not None
+    assert server.health_detail["tools"] == 2
+    event = AuditEvent.objects.get(action="server:test")
+    assert (event.actor, event.detail["ok"]) == ("manager", True)
+
+
+def test_several_servers_are_tested_from_the_list(cast: Cast) -> None:
+    with serving(calculator()) as good, answering(http_answer("500 Oops", b"<b>no</b>")) as bad:
+        for url in (good, bad):
+            allow_private(url)
+        Server.objects.filter(pk=cast.server.pk).update(url=good)
+        broken = Server.objects.create(tenant=cast.tenant, slug="broken", name="Broken", url=bad)
+        unset = Server.objects.create(tenant=cast.tenant, slug="unset", name="Unset", url=good)
+        config = AuthConfig(server=unset, method="shared_header")
+        config.set_header_templates([("X-Key", "secret://default:no:where")])
+        config.save()
+        chosen = [str(s.pk) for s in (cast.server, broken, unset)]
+        answer = signed_in(cast.admin).post(
+            page("servers_server_changelist"), {"action": "test_connections", "_selected_action": chosen}
+        )
+    text = answer.content.decode()
+    assert "problem of its own (HTTP 500)" in text
+    assert "There is no secret secret://default:no:where" in text
+    assert "<b>no</b>" not in text
+    assert dict(Server.objects.values_list("name", "health")) == {
+        "Calculator": "ok", "Broken": "failing", "Unset": "failing",
+    }  # fmt: skip
+
+
+def test_no_transaction_is_open_while_the_network_is_used(cast: Cast) -> None:
+    open_blocks: list[bool] = []
+
+    def look(connection: socket.socket, request: bytes) -> None:
+        # SQLite lets one writer in: this write waits in vain if the test holds a transaction.
+        allow_private("http://127.0.0.1:11/")
+        open_blocks.append(False)
+        database.close()
+        http_answer("404 Not Found")(connection, request)
+
+    with answering(look) as url:
+        allow_private(url)
+        answer = draft(cast.admin, form_data(url=url))
+    assert open_blocks
+    assert "no MCP endpoint" in answer.json()["sentence"]
+
+
+@pytest.mark.requirement("T26")
+def test_a_superuser_allows_a_private_address_from_the_test(cast: Cast) -> None:
+    with serving(calculator()) as url:
+        place = url.split("/")[2]
+        asked = draft(cast.admin, form_data(url=url)).json()
+        assert (asked["ok"], asked["can_allow"]) == (False, place)
+        manager = draft(
+            cast.manager, form_data(cast.server, url=url, server_id=str(cast.server.pk), allow_private="on")
+        ).json()
+        assert (manager["ok"], manager["can_allow"]) == (False, "")
+        assert not PrivateDestination.objects.exists()
+        allowed = draft(cast.admin, form_data(url=url, allow_private="on")).json()
+    assert allowed["ok"], allowed
+    assert [str(row) for row in PrivateDestination.objects.all()] == [place]
+    assert AuditEvent.objects.filter(action="private_destination:allow").count() == 1
+
+
+def test_mistakes_in_the_form_are_said_instead_of_tested(cast: Cast) -> None:
+    answer = draft(cast.admin, form_data(url="ftp://x") | headers(("Host", "x", "")))
+    assert answer.json()["step"] == "form"
+    assert "https://" in answer.json()["sentence"]
+
+
+def test_without_scripts_the_answer_is_a_page(cast: Cast) -> None:
+    data = form_data(url="https://nowhere.invalid/mcp", tenant=str(cast.tenant.pk))
+    answer = signed_in(cast.admin).post(reverse("test-connection-draft"), data)
+    assert "cannot be resolved" in answer.content.decode()
+    assert "<script>" not in answer.content.decode()
+
+
+def test_the_policy_on_every_page_allows_nothing_inline(cast: Cast) -> None:
+    client = signed_in(cast.admin)
+    for url in (page("index"), page("servers_server_add"), page("servers_server_change", cast.server.pk)):
+        answer = client.get(url)
+        assert "unsafe-inline" not in answer["Content-Security-Policy"]
+        assert "default-src 'self'" in answer["Content-Security-Policy"]
+        text = answer.content.decode()
+        assert " style=" not in text
+        assert " onclick=" not in text
