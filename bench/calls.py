@@ -63,7 +63,7 @@ def measure(bench: Bench, target: Target, load: Load, *, seconds: float) -> dict
     table = {
         "headers": headers,
         "body": call_body(load.era, tool=target.tool),
-        "paths": target.spread if load.spread else [target.paths[load.kind]],
+        "paths": _rotated(target) if load.spread else [target.paths[load.kind]],
         "expect": "xxxxxxxx" if big else TEXT,
         "smallest": 64 * 1024 if big else 1,
     }
@@ -81,6 +81,8 @@ def measure(bench: Bench, target: Target, load: Load, *, seconds: float) -> dict
     if not found:
         raise RuntimeError(f"wrk failed: {done.stdout}{done.stderr}")
     requests, duration, wrong, broken, p50, p99 = (int(n) for n in found.groups()[:6])
+    if load.spread:
+        target.position = (target.position + requests) % len(target.spread)
     return {
         "target": target.name,
         "kind": load.kind,
@@ -95,6 +97,10 @@ def measure(bench: Bench, target: Target, load: Load, *, seconds: float) -> dict
         "example": found[7],
         "load_average": os.getloadavg()[0],
     }
+
+
+def _rotated(target: Target) -> list[str]:
+    return target.spread[target.position :] + target.spread[: target.position]
 
 
 def _as_lua(value: Any) -> str:

@@ -102,6 +102,9 @@ def tables(rows: list[Row]) -> str:
         out.append(_differences(found))
     if found := parts.get("scale"):
         out.append(_load_table("Registered servers", found, found[0]["target"], lambda row: "spread, c=16"))
+    if found := parts.get("cold"):
+        cold = _middle(found, "cpu_us")
+        out.append(f"\nThe first call of a server, which reads the database: {_number(cold)} us of CPU.")
     if found := parts.get("streams"):
         out.append(_stream_table(found))
     if found := parts.get("records"):

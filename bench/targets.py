@@ -78,6 +78,8 @@ class Target:
     process: subprocess.Popen[bytes] | None = None
     spread: list[str] = field(default_factory=list)
     """Paths of the many registered servers, where there are many."""
+    position: int = 0
+    """Where in `spread` the next load begins, so that each goes on where the last one ended."""
     data: Path | None = None
     """Data directory of a gateway."""
     tool: str = "echo"
@@ -185,7 +187,7 @@ class Bench:
         key = json.loads(made.splitlines()[-1])["key"]
         paths = {kind: f"/default/mcp/{kind}/server" for kind in ("json", "sse", "big", "slow", "tls")}
         spread = [f"/default/mcp/s{number:05d}/server" for number in range(extra_servers)]
-        return self.start_gateway(Target(name, port, key, paths, None, spread, data))
+        return self.start_gateway(Target(name, port, key, paths, spread=spread, data=data))
 
     def start_gateway(self, target: Target) -> Target:
         """Start (again) the gateway whose data exist."""
