@@ -1,8 +1,9 @@
 """One look at a request's body: parsed once, strictly, for policy and records. Pure.
 
 The original bytes are what is forwarded. So that nobody can read them differently from us, the parse refuses
-everything two parsers could disagree about: duplicate keys, a BOM, bad UTF-8, lone surrogates, NaN, trailing
-text, nesting deeper than 200 levels (T38). Header and body must agree, because upstreams and balancers may
+everything two parsers could disagree about: duplicate keys, keys that differ only in case (Go's parser takes
+`Method` for `method`), a BOM, bad UTF-8, lone surrogates, NaN, trailing text, nesting deeper than 200 levels, ids
+beyond 64 bits (T38). Header and body must agree, because upstreams and balancers may
 act on the headers while policy reads the body (T37).
 """
 
@@ -49,6 +50,10 @@ _NAMES: Final[Mapping[str, str]] = {
     "resources/subscribe": "uri",
     "resources/unsubscribe": "uri",
 }
+_ENVELOPE_KEYS: Final = frozenset(("jsonrpc", "id", "method", "params", "result", "error"))
+_PARAMETER_KEYS: Final = frozenset(("_meta", "arguments", "name", "taskId", "uri"))
+_FOLDED_ENVELOPE_KEYS: Final = frozenset(key.casefold() for key in _ENVELOPE_KEYS)
+_FOLDED_PARAMETER_KEYS: Final = frozenset(key.casefold() for key in _PARAMETER_KEYS)
 
 
 class Kind(StrEnum):
@@ -118,9 +123,11 @@ def peek(headers: Mapping[bytes, bytes], body: bytes) -> Message | Rejected:
 
 
 def _single(parsed: dict[str, Any], headers: Mapping[bytes, bytes], version: str) -> Message | Rejected:
+    if not parsed.keys() <= _ENVELOPE_KEYS and (key := _lookalike(parsed, _ENVELOPE_KEYS, _FOLDED_ENVELOPE_KEYS)):
+        return Rejected(INVALID_REQUEST, f"The key `{key}` differs from one of JSON-RPC only in case.")
     message_id = parsed.get("id")
-    if message_id is not None and (type(message_id) is not str and type(message_id) is not int):
-        return Rejected(INVALID_REQUEST, "`id` must be a string or an integer.")
+    if not (message_id is None or type(message_id) is str or _is_64_bit(message_id)):
+        return Rejected(INVALID_REQUEST, "`id` must be a string or an integer of at most 64 bits.")
     method = parsed.get("method")
     if method is None:
         if "result" not in parsed and "error" not in parsed:
@@ -132,11 +139,16 @@ def _single(parsed: dict[str, Any], headers: Mapping[bytes, bytes], version: str
     params = parsed.get("params")
     meta = params.get("_meta") if type(params) is dict else None
     body_version = meta.get(_VERSION_KEY) if type(meta) is dict else None
-    item = ""
+    item = None
     if (name_key := _NAMES.get(method)) is not None and type(params) is dict:
-        item = params.get(name_key, "")
-        if type(item) is not str:
-            return Rejected(INVALID_PARAMS, f"`params.{name_key}` must be a string.", message_id)
+        if not params.keys() <= _PARAMETER_KEYS and (
+            key := _lookalike(params, _PARAMETER_KEYS, _FOLDED_PARAMETER_KEYS)
+        ):
+            return Rejected(INVALID_REQUEST, f"`params.{key}` differs from a known parameter only in case.", message_id)
+        if name_key in params:
+            item = params[name_key]
+            if type(item) is not str:
+                return Rejected(INVALID_PARAMS, f"`params.{name_key}` must be a string.", message_id)
     kind = Kind.REQUEST if message_id is not None else Kind.NOTIFICATION
     modern = body_version is not None or is_modern(version)
     client = ""
@@ -147,7 +159,16 @@ def _single(parsed: dict[str, Any], headers: Mapping[bytes, bytes], version: str
         client = _client_name(meta.get(_CLIENT_KEY)) if type(meta) is dict else ""
     elif method == "initialize" and type(params) is dict:
         client = _client_name(params.get("clientInfo"))
-    return Message(kind, message_id, method, item, modern=modern, version=version, client=client)
+    return Message(kind, message_id, method, item or "", modern=modern, version=version, client=client)
+
+
+def _is_64_bit(value: Any) -> bool:
+    return type(value) is int and -(2**63) <= value < 2**64
+
+
+def _lookalike(found: dict[str, Any], known: frozenset[str], folded: frozenset[str]) -> str:
+    """A key that a parser without regard to case would take for a known one, or an empty text."""
+    return next((key[:40] for key in found if key not in known and key.casefold() in folded), "")
 
 
 def _disagreement(
@@ -155,7 +176,7 @@ def _disagreement(
     version: str,
     body_version: Any,
     method: str,
-    item: str,
+    item: str | None,
     meta: Any,
     kind: Kind,
 ) -> str:
@@ -176,9 +197,9 @@ def _disagreement(
         return "Mcp-Method differs from the method in the body"
     name_header = headers.get(b"mcp-name")
     if name_header is None:
-        if required and item and method in MIRRORED_NAMES:
+        if required and item is not None and method in MIRRORED_NAMES:
             return "Mcp-Name is missing"
-    elif item and decode_header_value(name_header.decode("latin-1").strip(" \t")) != item:
+    elif method in _NAMES and decode_header_value(name_header.decode("latin-1").strip(" \t")) != (item or ""):
         # What does not decode never equals the body's name.
         return "Mcp-Name differs from the name in the body"
     return ""
