@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from typing import Final
 
 _START: Final = "=?base64?"
@@ -21,5 +20,6 @@ def decode_header_value(value: str) -> str | None:
         if base64.b64encode(decoded).decode() != payload:
             return None
         return decoded.decode()
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:
+        # Also what b64decode says to letters outside ASCII, besides its own error and that of the decoding.
         return None
