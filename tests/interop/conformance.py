@@ -27,15 +27,16 @@ def start(suite: str, url: str, *, node: str, modules: Path, folder: Path) -> su
     package, arguments = SUITES[suite]
     program = modules / "@modelcontextprotocol" / package / "dist" / "index.js"
     folder.mkdir(parents=True)
-    return subprocess.Popen(
-        [node, str(program), "server", "--url", url, *arguments, "-o", str(folder / "results")],
-        env=clean_environment(),
-        cwd=folder,
-        stdin=subprocess.DEVNULL,
-        stdout=(folder / "output").open("w"),
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    with (folder / "output").open("w") as output:
+        return subprocess.Popen(
+            [node, str(program), "server", "--url", url, *arguments, "-o", str(folder / "results")],
+            env=clean_environment(),
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
 
 
 def outcome(folder: Path) -> Outcome:
