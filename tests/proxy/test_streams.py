@@ -14,7 +14,7 @@ RESULT = b'event: message\ndata: {"jsonrpc":"2.0","id":7,"result":{"content":[]}
 COMMENT = b": keep-alive\n\n"
 
 
-@pytest.mark.requirement("F-701", "RS-20")
+@pytest.mark.requirement("F-701")
 @pytest.mark.parametrize("modern", [False, True])
 def test_an_event_arrives_before_the_upstream_has_sent_the_next(stage: Stage, modern: bool) -> None:
     caller, asked = stage.stream(modern=modern)
