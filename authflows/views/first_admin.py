@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django import forms
 from django.contrib.auth import get_user_model, login
 from django.contrib.auth.decorators import login_not_required
@@ -24,6 +26,15 @@ class FirstAdminForm(UserCreationForm):  # type: ignore[type-arg]
     class Meta(UserCreationForm.Meta):
         model = get_user_model()
         fields = ("username", "email")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name, text in (
+            ("username", "Letters, digits and @ . + - _"),
+            ("password1", "At least 12 characters, not only digits, nothing that is easy to guess."),
+            ("password2", ""),
+        ):
+            self.fields[name].help_text = text
 
 
 @login_not_required

@@ -19,7 +19,7 @@ from authflows.inbound import first_admin
 from authflows.models import OneTimeLink
 from gateway_project.logging import redact
 from servers.audit import Action
-from servers.models import AccessRule, AuditEvent, Membership, Role, Server, ServerGroup
+from servers.models import AccessRule, AuditEvent, Membership, Role, Server, ServerGroup, Tenant
 from servers.tenancy import default_tenant
 from tests.conftest import PASSWORD, Cast
 
@@ -31,6 +31,12 @@ GOOD = {
     "password1": "a long enough phrase",
     "password2": "a long enough phrase",
 }
+
+
+@pytest.fixture(autouse=True)
+def installed(db: None) -> None:
+    """The default tenant, which tests with their own transactions leave emptied behind them."""
+    Tenant.objects.get_or_create(slug="default", defaults={"name": "Default"})
 
 
 def printed(*arguments: str) -> str:

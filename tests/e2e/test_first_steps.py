@@ -21,7 +21,7 @@ from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 from playwright.sync_api import Browser, expect
 
-from servers.models import AccessRule, Role, Server, ServerGroup
+from servers.models import AccessRule, Role, Server, ServerGroup, Tenant
 from tests.e2e.conftest import Window, open_window
 from tests.support.gateway import LiveGateway, UvicornThread
 
@@ -72,6 +72,7 @@ def test_a_newcomer_goes_from_the_link_to_a_tool_call(
     gateway: LiveGateway, calculator: UvicornThread, window: Window, browser: Browser
 ) -> None:
     page, origin = window.page, gateway.origin
+    Tenant.objects.get_or_create(slug="default", defaults={"name": "Default"})
     out = io.StringIO()
     call_command("first_admin_link", "--quiet", stdout=out)
 
