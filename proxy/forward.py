@@ -246,6 +246,9 @@ async def _relay_stream(call: ActiveCall, runtime: Runtime, response: Response, 
         await _fail(call, errors.STREAM_LIMIT)
         return
     await call.start(response.status, headers)
+    if not response.received:
+        # Servers keep the head back until the body begins, and the first event may be hours away.
+        await call.flush()
     try:
         while data := await response.chunk():
             await call.piece(data)

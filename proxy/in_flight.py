@@ -24,7 +24,8 @@ from servers import changes
 
 TICK_SECONDS: Final = 0.25
 _KEEP_ALIVE: Final = b": keep-alive\n\n"
-_EVENT_ENDS: Final = (b"\n\n", b"\r\n\r\n", b"\r\r")
+_EVENT_ENDS: Final = (b"\n\n", b"\n\r\n", b"\r\r")
+_LONGEST_END: Final = 3
 
 Event = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Event]]
@@ -79,6 +80,7 @@ class ActiveCall:
         "started",
         "status",
         "streaming",
+        "tail",
         "task",
         "upstream_status",
         "watchable",
@@ -101,6 +103,7 @@ class ActiveCall:
         self.started = False
         self.streaming = False
         self.mid_event = False
+        self.tail = b""
         self.last_sent = 0.0
         self.prepared: Prepared | None = None
         self.response: Response | None = None
@@ -147,12 +150,18 @@ class ActiveCall:
         headers += self.cors
         await self.send({"type": "http.response.start", "status": status, "headers": headers})
 
+    async def flush(self) -> None:
+        """Let the head of a begun answer go before there is any body."""
+        await self.send({"type": "http.response.body", "body": b"", "more_body": True})
+
     async def piece(self, data: bytes) -> None:
         """Send a piece of the body; returns when the client's connection takes more."""
         self.bytes_out += len(data)
         self.mid_event = True
         await self.send({"type": "http.response.body", "body": data, "more_body": True})
-        self.mid_event = not data.endswith(_EVENT_ENDS)
+        # The empty line that ends an event may come in two pieces.
+        self.tail = data[-_LONGEST_END:] if len(data) >= _LONGEST_END else (self.tail + data)[-_LONGEST_END:]
+        self.mid_event = not self.tail.endswith(_EVENT_ENDS)
         self.last_sent = monotonic()
 
     async def finish(self) -> None:
