@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from urllib.parse import unquote
 
 import pytest
+from django.db import connection
 from django.test import Client, RequestFactory
 from django.urls import reverse
 from django.utils import timezone
@@ -178,6 +181,23 @@ def test_a_bucket_gives_its_count_at_once_and_then_one_an_interval() -> None:
     assert throttle.take(limits, now=now + timedelta(seconds=19)) == 1
     assert throttle.take(limits, now=now + timedelta(seconds=20)) == 0
     assert throttle.take(limits, now=now + timedelta(seconds=20)) == 20
+
+
+@pytest.mark.django_db(transaction=True)
+def test_parallel_guesses_share_one_bucket() -> None:
+    limits = [Limit("parallel", "somebody", Rate(5, 60)), Limit("parallel too", "somebody", Rate(50, 60))]
+    now, start = timezone.now(), threading.Barrier(8)
+
+    def guess() -> int:
+        start.wait()
+        try:
+            return throttle.take(limits, now=now)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(8) as pool:
+        waits = [guessing.result() for guessing in [pool.submit(guess) for _ in range(8)]]
+    assert sorted(waits) == [0] * 5 + [12] * 3
 
 
 def test_an_attempt_that_one_limit_refuses_counts_against_none() -> None:
