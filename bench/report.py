@@ -10,6 +10,8 @@ from typing import Any
 Row = dict[str, Any]
 GATEWAY, NGINX, DIRECT = "gatehouse", "nginx", "direct"
 
+MARKER = "<!-- results: bench/run.py --into writes what follows -->"
+
 
 @dataclass(frozen=True)
 class Gate:
@@ -89,6 +91,17 @@ def _load_table(title: str, rows: list[Row], base: str, label: Callable[[Row], s
     for one in dict.fromkeys(label(row) for row in rows):
         lines += _load_lines([row for row in rows if label(row) == one], one, base)
     return f"\n### {title}\n\n" + _table([head.format(base) for head in _LOAD_HEADS], lines)
+
+
+def machine(rows: list[Row]) -> str:
+    """One paragraph about what the numbers were made on."""
+    loads = [row["load_average"] for row in rows if "load_average" in row]
+    busy = f" Load average while measuring: {min(loads):.1f} to {max(loads):.1f}." if loads else ""
+    found = _select(rows, part="machine")
+    if not found:
+        return busy.strip()
+    one = found[0]
+    return f"{one['date']}; {one['cpu']}, {one['cores']} cores; {', '.join(one['versions'])}.{busy}"
 
 
 def tables(rows: list[Row]) -> str:

@@ -13,12 +13,15 @@ import asyncio
 import fcntl
 import json
 import os
+import platform
+import re
 import resource
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +134,9 @@ def install_needs() -> None:
     if missing and os.geteuid() == 0 and shutil.which("apt-get"):
         subprocess.run(["apt-get", "update", "-qq"], check=True)
         subprocess.run(["apt-get", "install", "-y", "-qq", "--no-install-recommends", *missing], check=True)
+        if "nginx-light" in missing and shutil.which("systemctl"):
+            # Debian starts what it installs; the bench starts its own.
+            subprocess.run(["systemctl", "disable", "--now", "nginx"], stderr=subprocess.DEVNULL, check=False)
     elif missing:
         sys.exit(f"Missing: {', '.join(missing)}. Install with: sudo apt-get install {' '.join(missing)}")
     if (os.cpu_count() or 1) < 2:
@@ -140,6 +146,23 @@ def install_needs() -> None:
     if hard != resource.RLIM_INFINITY and hard < 20_000:
         print(f"Only {hard} open files are allowed here; the streams part needs 20,000.")
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def machine() -> Row:
+    """What the numbers were made on."""
+    cpu = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+    nginx = subprocess.run(["/usr/sbin/nginx", "-v"], capture_output=True, text=True, check=False).stderr
+    packages = ("django", "channels", "uvicorn", "uvloop", "httptools")
+    return {
+        "date": f"{datetime.now(UTC):%-d %B %Y}",
+        "cpu": cpu[1] if cpu else platform.machine(),
+        "cores": os.cpu_count(),
+        "versions": [
+            f"Python {platform.python_version()}",
+            *(f"{package} {metadata.version(package)}" for package in packages),
+            nginx.strip().rpartition(": ")[2].replace("/", " "),
+        ],
+    }
 
 
 def main() -> None:
@@ -152,6 +175,7 @@ def main() -> None:
     parser.add_argument("--hold", type=float, default=20, help="seconds to hold idle streams")
     parser.add_argument("--gates", action="store_true", help="exit with 1 when a gate fails")
     parser.add_argument("--tables", type=Path, metavar="FILE", help="only print the tables of an earlier run")
+    parser.add_argument("--into", type=Path, metavar="FILE", help="also put the tables at the end of a document")
     options = parser.parse_args()
     unknown = set(options.parts) - set(PARTS)
     if unknown:
@@ -160,9 +184,14 @@ def main() -> None:
         rows = [json.loads(line) for line in options.tables.read_text().splitlines()]
     else:
         rows = measure_parts(options)
-    print(report.tables(rows))
     gates = report.gates(rows)
-    print(report.gate_table(gates))
+    text = f"{report.machine(rows)}\n{report.tables(rows)}\n{report.gate_table(gates)}\n"
+    print(text)
+    if options.into:
+        kept, marker, _ = options.into.read_text().partition(report.MARKER)
+        if not marker:
+            parser.error(f"{options.into} has no line {report.MARKER!r}")
+        options.into.write_text(f"{kept}{marker}\n\n{text}")
     if options.gates and not all(gate.passed for gate in gates):
         sys.exit(1)
 
@@ -189,6 +218,7 @@ def measure_parts(options: argparse.Namespace) -> list[Row]:
     except BlockingIOError:
         print("Another bench is running; waiting for it.", file=sys.stderr, flush=True)
         fcntl.flock(lock, fcntl.LOCK_EX)
+    note({"part": "machine", **machine()})
     for left_over in CACHE.glob("work-*"):
         shutil.rmtree(left_over)
     for part in wanted:
