@@ -73,11 +73,8 @@ class Notes:
             message = json.loads(request.content or b"{}")
         about = message.get("method") or ("answer" if message else "")
         # An answer without a body needs no type, and the gateway gives it none.
-        kind = (
-            ""
-            if response.status_code in (202, 204) or request.method == "DELETE"
-            else response.headers.get("content-type", "")
-        )
+        bare = response.status_code in (202, 204) or request.method == "DELETE"
+        kind = "" if bare else response.headers.get("content-type", "")
         session = "session" if about == "initialize" and "mcp-session-id" in response.headers else ""
         self.wire.add((request.method, about, str(response.status_code), kind, session))
 
