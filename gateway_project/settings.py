@@ -58,6 +58,10 @@ KEY_RING = keys.checked_key_ring(env_secret("GATEHOUSE_KEY_RING", DATA_DIR / key
 # What `env://` and `file://` references may read; without these they are refused.
 SECRET_ENVIRONMENT = frozenset(env_list("GATEHOUSE_SECRET_ENV"))
 SECRET_FOLDERS = [Path(folder) for folder in env_list("GATEHOUSE_SECRET_DIRS")]
+if _own := sorted(name for name in SECRET_ENVIRONMENT if name.startswith("GATEHOUSE_") or name == "DATABASE_URL"):
+    raise ImproperlyConfigured(f"GATEHOUSE_SECRET_ENV lists {_own[0]}: the gateway's own secrets stay here.")
+if any(DATA_DIR.resolve().is_relative_to(folder.resolve()) for folder in SECRET_FOLDERS):
+    raise ImproperlyConfigured("GATEHOUSE_SECRET_DIRS lists a folder that holds the gateway's own keys.")
 
 # --- Hosts and origins ----------------------------------------------------------------------------
 
@@ -92,7 +96,7 @@ MIDDLEWARE = [
     "gateway_project.middleware.RequestIdMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "gateway_project.middleware.SecurityHeadersMiddleware",
-    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "gateway_project.middleware.StaticFilesMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -135,7 +139,11 @@ def _database(url: str) -> dict[str, Any]:
         pragmas = "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA busy_timeout=10000;"
         config["OPTIONS"] = {"init_command": pragmas, "transaction_mode": "IMMEDIATE", "timeout": 10}
     elif engine == "postgresql":
-        config["OPTIONS"] = {**config.get("OPTIONS", {}), "pool": {"min_size": 1, "max_size": 16, "timeout": 10}}
+        # A server that is gone without a word is noticed within seconds, not when TCP gives up after hours.
+        alive = {"connect_timeout": 5, "keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3}
+        alive["tcp_user_timeout"] = 10_000
+        pool = {"min_size": 1, "max_size": 16, "timeout": 10}
+        config["OPTIONS"] = {**alive, **config.get("OPTIONS", {}), "pool": pool}
     else:
         raise ImproperlyConfigured("DATABASE_URL: Gatehouse runs on SQLite or PostgreSQL.")
     return config
@@ -194,7 +202,6 @@ TIME_ZONE = "UTC"
 USE_TZ = True
 USE_I18N = True
 STATIC_URL = "static/"
-STATIC_ROOT = DATA_DIR / "static"
 STATICFILES_DIRS = [BASE_DIR / "gateway_project" / "static"]
 # Read straight from the packages: nothing to collect before the first start.
 WHITENOISE_USE_FINDERS = True
@@ -227,6 +234,8 @@ LOGGING = {
     "loggers": {
         # Requests that Django refuses are the caller's mistakes; a warning each would drown ours.
         "django.request": {"level": "ERROR"},
+        # Call records take its place (and it would print credentials that somebody put into a URL).
+        "uvicorn.access": {"level": "CRITICAL", "propagate": False},
         "django.security.DisallowedHost": {"level": "CRITICAL"},
     },
 }

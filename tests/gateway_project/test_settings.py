@@ -188,6 +188,42 @@ def test_debug_with_a_public_https_address_stops_the_start(data_folder: Path) ->
     assert "GATEHOUSE_DEBUG" in said
 
 
+@pytest.mark.requirement("F-401", "T55")
+@pytest.mark.parametrize("name", ["GATEHOUSE_KEY_RING", "GATEHOUSE_SECRET_KEY", "DATABASE_URL"])
+def test_the_gateways_own_secrets_cannot_be_opened_to_references(data_folder: Path, name: str) -> None:
+    assert name in refusal(data_folder, GATEHOUSE_SECRET_ENV=f"FINE,{name}")
+    assert start(data_folder, {"GATEHOUSE_SECRET_ENV": "FINE"}).returncode == 0
+
+
+@pytest.mark.requirement("F-401", "T55")
+def test_the_folder_of_the_keys_cannot_be_opened_to_references(data_folder: Path) -> None:
+    for folder in (data_folder, data_folder.parent, Path("/")):
+        assert "GATEHOUSE_SECRET_DIRS" in refusal(data_folder, GATEHOUSE_SECRET_DIRS=f"/run/secrets,{folder}")
+    assert start(data_folder, {"GATEHOUSE_SECRET_DIRS": str(data_folder / "mounted")}).returncode == 0
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "https://gw.example.com/",
+        "https://gw.example.com/path",
+        "https://gw.example.com?",
+        "https://gw.example.com#",
+        "https://user@gw.example.com",
+        "https://:word@gw.example.com",
+        "https://gw.example.com:99999",
+        "https://gw.example.com:0",
+        "https://gw example.com",
+        "https://gw.example.com\\@evil.example",
+        "HTTPS://gw.example.com",
+        "https://",
+        "gw.example.com",
+    ],
+)
+def test_a_public_url_that_is_not_an_origin_stops_the_start(data_folder: Path, origin: str) -> None:
+    assert "GATEHOUSE_PUBLIC_URL" in refusal(data_folder, GATEHOUSE_PUBLIC_URL=origin)
+
+
 def test_a_command_ends_in_one_sentence_without_a_traceback(data_folder: Path) -> None:
     result = start(data_folder, {"GATEHOUSE_DEBUG": "maybe"}, ("manage.py", "check"))
     assert result.returncode != 0
