@@ -23,7 +23,7 @@ from servers.admin.servers import server_form
 from servers.destinations import allow_private
 from servers.egress import parse_destination
 from servers.errors import DestinationRefused, SecretUnavailable
-from servers.forms import ServerTestForm
+from servers.forms import ServerForm, ServerTestForm
 from servers.links import admin_url
 from servers.models import AuthConfig, Server
 from servers.scope import Scope, scope_of_request
@@ -136,7 +136,7 @@ def store_health(server: Server, result: ProbeResult, *, actor: str) -> None:
         )
 
 
-def _first_problem(form: ServerTestForm) -> str | None:
+def _first_problem(form: ServerForm) -> str | None:
     for name in _NEEDED:
         for problem in form.errors.get(name, ()):
             return f"{form[name].label}: {problem}"

@@ -97,10 +97,11 @@
     const show = (answer) => {
       const box = verdict(answer.ok, answer.sentence);
       const facts = [
+        ["Failing step", answer.ok ? "" : answer.step],
         ["Protocol versions", (answer.versions || []).join(", ")],
         ["Server", [answer.server_name, answer.server_version].filter(Boolean).join(" ")],
         ["Tools", answer.tools === null || answer.tools === undefined ? "" : String(answer.tools)],
-        ["Milliseconds", answer.milliseconds ? String(answer.milliseconds) : ""],
+        ["Milliseconds", answer.ok ? String(answer.milliseconds) : ""],
       ].filter(([, value]) => value);
       if (facts.length) {
         const list = document.createElement("dl");
