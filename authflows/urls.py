@@ -15,6 +15,7 @@ urlpatterns = [
     path("setup/", first_admin.create, name="first-admin"),
     path("setup/<str:token>", first_admin.open_link, name="first-admin-link"),
     path("portal/", my_servers.portal, name="portal"),
+    path("portal/password/", sign_in.NewPassword.as_view(), name="my-password"),
     path("portal/servers/<slug:tenant>/<slug:slug>/", my_servers.server, name="portal-server"),
     path("portal/keys/", my_keys.keys, name="my-keys"),
     path("portal/keys/new/", my_keys.new_key, name="my-key-new"),

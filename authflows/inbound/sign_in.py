@@ -8,7 +8,7 @@ from typing import Any
 
 from django import forms
 from django.contrib.auth import authenticate, get_user_model
-from django.contrib.auth.forms import AuthenticationForm
+from django.contrib.auth.forms import AuthenticationForm, PasswordChangeForm
 from django.http import HttpRequest
 from django.utils import timezone
 
@@ -19,6 +19,7 @@ from servers.errors import GatewayError
 
 log = logging.getLogger(__name__)
 
+PASSWORD_HELP = "At least 12 characters, not only digits, nothing that is easy to guess."  # noqa: S105  (a help text)
 MINUTE, HOUR = 60, 3600
 # Failures that one address may make with one account name.
 ACCOUNT_AT_ADDRESS = (Rate(5, MINUTE), Rate(20, HOUR))
@@ -87,6 +88,29 @@ class SignInForm(AuthenticationForm):
         if self.user_cache is None:
             raise self.get_invalid_login_error()
         return self.cleaned_data
+
+
+class NewPasswordForm(PasswordChangeForm):
+    """Django's form; guessing the old password in somebody's open browser is slow too."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["new_password1"].help_text = PASSWORD_HELP
+        self.fields["new_password2"].label = "New password again"
+        self.fields["new_password2"].help_text = ""
+
+    def clean_old_password(self) -> str:
+        limits = [Limit("old password", str(self.user.pk), ACCOUNT_AT_ADDRESS[0])]
+        if wait := throttle.take(limits, now=timezone.now()):
+            raise forms.ValidationError(f"Too many attempts. Try again in {_duration(wait)}.", code="too_many_attempts")
+        old = super().clean_old_password()
+        throttle.give_back(limits)
+        return str(old)
+
+
+def password_changed(user: Any) -> None:
+    """Record that a person chose another password."""
+    audit.record(audit.Action.PERSON_CHANGE, actor=user.get_username(), subject=user, detail={"fields": ["password"]})
 
 
 def _limits(username: str, address: str) -> list[Limit]:

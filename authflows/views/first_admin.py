@@ -14,6 +14,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 
 from authflows.inbound import first_admin
 from authflows.inbound.first_admin import LinkState, LinkUnusable
+from authflows.inbound.sign_in import PASSWORD_HELP
 
 _SESSION_KEY = "first_admin_link"
 
@@ -31,7 +32,7 @@ class FirstAdminForm(UserCreationForm):  # type: ignore[type-arg]
         super().__init__(*args, **kwargs)
         for name, text in (
             ("username", "Letters, digits and @ . + - _"),
-            ("password1", "At least 12 characters, not only digits, nothing that is easy to guess."),
+            ("password1", PASSWORD_HELP),
             ("password2", ""),
         ):
             self.fields[name].help_text = text

@@ -47,7 +47,8 @@ def snippets(*, url: str, name: str) -> list[Snippet]:
             "Cursor",
             "~/.cursor/mcp.json, or .cursor/mcp.json in a project",
             _pretty({"mcpServers": {name: _entry(url, f"${{env:{KEY_VARIABLE}}}")}}),
-            f"Cursor reads {KEY_VARIABLE} from the environment that it was started in.",
+            f"Cursor reads {KEY_VARIABLE} from the environment that it was started in. If it opens a sign-in "
+            "instead of sending the key, let the URL end in /key instead of /server.",
         ),
         Snippet(
             "vs-code",

@@ -1,14 +1,16 @@
-"""Sign in and out."""
+"""Sign in and out; choose another password."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from django.contrib.auth.views import LoginView, LogoutView
+from django.contrib import messages
+from django.contrib.auth.views import LoginView, LogoutView, PasswordChangeView
 from django.http import HttpResponse
+from django.urls import reverse_lazy
 
 from authflows.inbound import first_admin
-from authflows.inbound.sign_in import SignInForm
+from authflows.inbound.sign_in import NewPasswordForm, SignInForm, password_changed
 
 
 class SignIn(LoginView):
@@ -31,3 +33,17 @@ class SignIn(LoginView):
 
 class SignOut(LogoutView):
     """Ends the session; POST only."""
+
+
+class NewPassword(PasswordChangeView):
+    """A new password for the person who knows the old one; ends their sessions elsewhere."""
+
+    template_name = "authflows/new_password.html"
+    form_class = NewPasswordForm
+    success_url = reverse_lazy("portal")
+
+    def form_valid(self, form: Any) -> HttpResponse:
+        response = super().form_valid(form)
+        password_changed(self.request.user)
+        messages.success(self.request, "Your password is changed. Other browsers that were signed in are out.")
+        return response

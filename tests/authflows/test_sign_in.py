@@ -240,3 +240,31 @@ def test_the_session_id_changes_when_a_person_signs_in(client: Client, cast: Cas
     before = session.session_key
     sign_in(client, "member")
     assert client.session.session_key != before
+
+
+def new_password(client: Client, old: str, new: str = "another long phrase"):  # type: ignore[no-untyped-def]
+    return client.post("/portal/password/", {"old_password": old, "new_password1": new, "new_password2": new})
+
+
+def test_a_person_changes_their_password_and_other_browsers_are_out(client: Client, cast: Cast) -> None:
+    elsewhere = Client()
+    for browser in (client, elsewhere):
+        sign_in(browser, "member")
+    assert "Change your password" in client.get("/portal/password/").content.decode()
+    assert new_password(client, PASSWORD)["Location"] == "/portal/"
+    assert client.get("/portal/").status_code == 200
+    assert elsewhere.get("/portal/").status_code == 302
+    assert sign_in(Client(), "member").status_code == 200
+    assert sign_in(Client(), "member", "another long phrase").status_code == 302
+    event = AuditEvent.objects.get(action=Action.PERSON_CHANGE)
+    assert (event.actor, event.detail) == ("member", {"fields": ["password"]})
+
+
+def test_a_new_password_needs_the_old_one_and_a_good_new_one(client: Client, cast: Cast) -> None:
+    sign_in(client, "member")
+    assert new_password(client, PASSWORD, "short").context["form"].errors
+    for _ in range(5):
+        assert "old_password" in new_password(client, "wrong").context["form"].errors
+    held_back = new_password(client, PASSWORD)
+    assert "Too many attempts. Try again in 12 seconds." in held_back.content.decode()
+    assert not AuditEvent.objects.filter(action=Action.PERSON_CHANGE).exists()

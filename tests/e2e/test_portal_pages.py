@@ -126,6 +126,7 @@ def test_every_page_is_readable_labelled_and_fits_a_phone(
     sign_in(page, origin, "outsider")
     look_at("servers-none")
     look_at("keys-none", "/portal/keys/")
+    look_at("new-password", "/portal/password/")
     look_at("error-404", "/portal/servers/default/absent/")
     look_at("error-403", "/admin/")
     page.goto(f"{origin}/portal/")
