@@ -87,11 +87,9 @@ def test_a_call_whose_stream_broke_goes_on_and_is_resumed_by_the_last_event_id(
         peer.witness("reset")
         with RawSession(route) as session:
             session.initialize()
-            last_id = ""
             with session.stream(tool_call("gated", key="broken")) as incoming:
-                for last_id, message in incoming:
-                    if message is not None:
-                        break  # the first step of the progress is here; now the line breaks
+                # The line breaks as soon as the first step of the progress is here.
+                last_id = next(number for number, message in incoming if message is not None)
             peer.witness("mark", mark="open:broken")
             with session.listen(last_event_id=last_id) as resumed:
                 rest = []
