@@ -228,13 +228,12 @@ class Connection(asyncio.Protocol):
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
             self._break("switched protocols unasked")
-            return
         except httptools.HttpParserError as error:
+            # Possibly behind the end of the response, which is then complete and waited for all the same.
             self._break(f"not HTTP: {error}")
-            return
-        if not response.head_complete and self._head_bytes > LARGEST_HEAD:
-            self._break("response headers too large")
-            return
+        else:
+            if not response.head_complete and self._head_bytes > LARGEST_HEAD:
+                self._break("response headers too large")
         response.wake()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -250,6 +249,11 @@ class Connection(asyncio.Protocol):
         response.fail(UpstreamError(phase, str(exc or "closed the connection"), sent=True))
 
     # httptools
+
+    def on_message_begin(self) -> None:
+        if self._response is None:
+            # A second response to one request: its rest would be taken for the answer to the next one.
+            self.abort()
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._response is not None:
