@@ -137,7 +137,8 @@ class ActiveCall:
         self.started = True
         self.status = status
         self.bytes_out += len(body)
-        headers.append((b"content-length", b"%d" % len(body)))
+        if status != 204:
+            headers.append((b"content-length", b"%d" % len(body)))
         headers += self.cors
         await self.send({"type": "http.response.start", "status": status, "headers": headers})
         await self.send({"type": "http.response.body", "body": body, "more_body": False})
