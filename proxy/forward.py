@@ -76,6 +76,9 @@ async def forward(
         return
     try:
         await _relay(call, runtime, response)
+    except UpstreamError as error:
+        # In the middle of a body that nothing was passed on of.
+        await _fail(call, errors.upstream_failed(server.name, _WHAT_FAILED[error.phase], f"upstream_{error.phase}"))
     finally:
         if not response.complete:
             response.close()
@@ -88,7 +91,7 @@ async def _exchange(
     server = plan.server
     request = [
         plan.heads[call.http_method],
-        upstream_lines(headers, server.allowed_request_headers, plan.reserved, AGENT),
+        upstream_lines(headers, plan.allowed, plan.reserved, AGENT),
     ]
     if session is not None:
         request.append(b"mcp-session-id: %b\r\n" % session)
@@ -145,7 +148,7 @@ async def _follow(
     location = (response.header(b"location") or b"").decode("latin-1")
     try:
         destination = egress.parse_destination(urljoin(plan.server.url, location))
-    except DestinationRefused:
+    except (DestinationRefused, ValueError):
         return response
     before = plan.destination
     if (destination.scheme, destination.host, destination.port) != (before.scheme, before.host, before.port):
@@ -172,6 +175,10 @@ async def _relay(call: ActiveCall, runtime: Runtime, response: Response) -> None
     if status in (202, 204) or (call.http_method == "DELETE" and (status < 300 or status == 404)):
         # Nothing of a body is of use here; a session that is already gone is an ended session.
         await call.answer(204 if status == 404 else status, [], b"")
+        return
+    if (response.header(b"content-encoding") or b"identity").lower() != b"identity":
+        what = "compressed its answer though it was asked not to"
+        await _fail(call, errors.upstream_failed(server.name, what, "upstream_encoded"))
         return
     content_type = (response.header(b"content-type") or b"").lower()
     is_stream = content_type.startswith(b"text/event-stream")

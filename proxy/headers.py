@@ -25,34 +25,6 @@ _TO_UPSTREAM: Final = frozenset(
 )
 _PARAMETER_PREFIX: Final = b"mcp-param-"
 
-# Never set by an administrator's static header and never allow-listed: ours, hop-by-hop, or spoofable.
-FORBIDDEN_NAMES: Final = frozenset(
-    (
-        "accept",
-        "accept-encoding",
-        "baggage",
-        "connection",
-        "content-length",
-        "content-type",
-        "cookie",
-        "expect",
-        "forwarded",
-        "host",
-        "keep-alive",
-        "last-event-id",
-        "origin",
-        "referer",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-        "user-agent",
-        "via",
-        "x-real-ip",
-    )
-)
-FORBIDDEN_PREFIXES: Final = ("proxy-", "x-forwarded-", "sec-", "mcp-", "x-gatehouse-")
-
 # Twice the same of these and two readers could pick different ones (T6).
 _SINGLE: Final = frozenset(
     (
@@ -70,12 +42,6 @@ _SINGLE: Final = frozenset(
 )
 
 TO_CLIENT: Final = frozenset((b"content-type", b"retry-after", b"mcp-protocol-version"))
-
-
-def is_settable(name: str) -> bool:
-    """Whether an administrator may set or allow-list this header (case does not matter)."""
-    lowered = name.lower()
-    return lowered not in FORBIDDEN_NAMES and not lowered.startswith(FORBIDDEN_PREFIXES)
 
 
 def duplicated(raw: Iterable[tuple[bytes, bytes]]) -> bytes | None:
@@ -104,6 +70,9 @@ def upstream_lines(
     `allowed` are further names that the server's manager let through; `reserved` are set by the gateway itself
     for this server (credential, static headers), which win. `agent` is our own part of the User-Agent.
     """
+    if allowed and (connection := headers.get(b"connection")):
+        # For this connection only (RFC 9110 7.6.1). MCP's own headers are for the upstream whatever it says.
+        allowed -= {option.strip(b" \t").lower() for option in connection.split(b",")}
     lines: list[bytes] = []
     for name, value in headers.items():
         passes = name in _TO_UPSTREAM or name.startswith(_PARAMETER_PREFIX) or name in allowed

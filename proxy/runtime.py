@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from time import time
 from typing import Any, Final
@@ -12,6 +13,7 @@ from uuid import UUID
 from weakref import WeakKeyDictionary
 
 from django.conf import settings
+from django.core.exceptions import ValidationError
 
 from authflows.outbound.credentials import Credential
 from proxy import threads
@@ -22,6 +24,7 @@ from proxy.sessions import Sessions
 from proxy.upstream import Pool
 from servers import changes, egress
 from servers.errors import DestinationRefused, SecretUnavailable
+from servers.header_names import check_header_name, check_public_header_name
 from servers.registry import ServerFacts
 
 AGENT: Final = f"gatehouse/{settings.VERSION}".encode()
@@ -39,6 +42,8 @@ class Plan:
     heads: dict[str, bytes]
     reserved: frozenset[bytes]
     """Header names that the gateway sets for this server, so the client's are dropped."""
+    allowed: frozenset[bytes]
+    """Names of further client headers that the server's manager let through."""
 
 
 @dataclass(slots=True)
@@ -70,7 +75,7 @@ class Runtime:
         """The same plan for another path of the same origin."""
         destination = egress.Destination(plan.destination.scheme, plan.destination.host, plan.destination.port, target)
         heads, reserved = _request_heads(plan.server, plan.credential, destination)
-        return Plan(plan.server, plan.credential, destination, plan.pool, heads, reserved)
+        return Plan(plan.server, plan.credential, destination, plan.pool, heads, reserved, plan.allowed)
 
     def close(self) -> None:
         """End every call and close every connection."""
@@ -86,7 +91,11 @@ class Runtime:
             idle = float(settings.UPSTREAM_IDLE_SECONDS)
             pool = self._pools[key] = Pool(destination, server.ca_certificate, idle)
         heads, reserved = _request_heads(server, credential, destination)
-        return Plan(server, credential, destination, pool, heads, reserved)
+        # The forms check these names; whatever else wrote the row, the caller's key never travels on (promise 1).
+        allowed = frozenset(
+            n for n in server.allowed_request_headers if _is_legal(check_public_header_name, n.decode())
+        )
+        return Plan(server, credential, destination, pool, heads, reserved, allowed)
 
     def _sweep(self, now: float) -> None:
         for pool in self._pools.values():
@@ -109,6 +118,14 @@ class Runtime:
             call.stop(EndedBy.REVOKED)
 
 
+def _is_legal(check: Callable[[str], str], name: str) -> bool:
+    try:
+        check(name)
+    except ValidationError:
+        return False
+    return True
+
+
 def _prepare_loading(call: ActiveCall) -> Any:
     return prepare_call(call.knock, now=time(), may_load=True)
 
@@ -116,7 +133,7 @@ def _prepare_loading(call: ActiveCall) -> Any:
 def _request_heads(
     server: ServerFacts, credential: Credential, destination: egress.Destination
 ) -> tuple[dict[str, bytes], frozenset[bytes]]:
-    headers = {name.lower(): value for name, value in server.static_headers}
+    headers = {name.lower(): value for name, value in server.static_headers if _is_legal(check_header_name, name)}
     headers |= {name.lower(): value for name, value in credential.headers}
     if any(ord(c) < 32 or ord(c) == 127 for name, value in headers.items() for c in name + value):
         raise SecretUnavailable("A header of this server holds control characters. Set it again.")
