@@ -22,6 +22,7 @@ LARGEST_HEAD: Final = 64 * 1024
 HEAD_SECONDS: Final = 30.0
 _SWEEP_SECONDS: Final = 5.0
 _BODY_HIGH_WATER: Final = 64 * 1024
+_MOST_AHEAD: Final = 16
 _ASGI: Final = {"version": "3.0", "spec_version": "2.3"}
 _TOO_LARGE: Final = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 _WITHOUT_BODY: Final = frozenset((204, 304))
@@ -287,11 +288,12 @@ class LeanHttpProtocol(HttpToolsProtocol):
         exchange = Exchange(self, scope, keep_alive, self.expect_100_continue)
         busy = self.cycle is not None and not self.cycle.response_complete
         if busy or self.waiting is not None:
-            # Pipelined: wait for the answer before.
+            # Pipelined: wait for the answer before. Reading goes on, or nobody would see this client leave.
             if self.waiting is not None:
                 first, self.waiting = self.waiting, None
                 self._begin(first)
-            self.flow.pause_reading()
+            if len(self.pipeline) >= _MOST_AHEAD:
+                self.transport.abort()
             self.pipeline.appendleft((exchange, self.app))  # type: ignore[arg-type]
         else:
             self.waiting = exchange
@@ -300,7 +302,10 @@ class LeanHttpProtocol(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         self.head_bytes = 0
         if not self.incoming.complete and self.incoming.add_body(body):
-            self.flow.pause_reading()
+            if self.pipeline:
+                self.transport.abort()
+            else:
+                self.flow.pause_reading()
 
     def on_message_complete(self) -> None:
         self.head_bytes = 0
