@@ -253,7 +253,10 @@ class ServerAdmin(AuditedAdmin):
     def health_shown(self, server: Server) -> SafeString:
         ago = f" {timesince(server.health_at, timezone.now(), depth=1)} ago" if server.health_at else ""
         return format_html(
-            '<span class="gh-health gh-health-{}">{}</span><span class="gh-ago">{}</span>', server.health, server.get_health_display(), ago
+            '<span class="gh-health gh-health-{}">{}</span><span class="gh-ago">{}</span>',
+            server.health,
+            server.get_health_display(),
+            ago,
         )
 
     @admin.display(description="health")
