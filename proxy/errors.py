@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from typing import Any, Final
+from urllib.parse import quote
 
 from django.conf import settings
 
@@ -21,6 +22,7 @@ NOT_AUTHENTICATED: Final = 1401
 ORIGIN_REFUSED: Final = 1402
 NO_ACCESS: Final = 1404
 METHOD_NOT_ALLOWED: Final = 1405
+REQUEST_TOO_SLOW: Final = 1408
 BODY_TOO_LARGE: Final = 1413
 HOST_REFUSED: Final = 1421
 TOO_MANY_STREAMS: Final = 1429
@@ -62,7 +64,8 @@ def unauthenticated(refusal: Unauthenticated, path: str, *, discoverable: bool) 
     `discoverable` is False for the `/key` endpoint, whose clients must not start an OAuth discovery.
     """
     if discoverable:
-        metadata = f"{settings.PUBLIC_URL}/.well-known/oauth-protected-resource{path}"
+        # The path is the caller's own text, percent-decoded: anything could stand in it (T53).
+        metadata = f"{settings.PUBLIC_URL}/.well-known/oauth-protected-resource{quote(path)}"
         challenge = f'Bearer resource_metadata="{metadata}", scope="mcp"'
     else:
         challenge = 'Bearer realm="Gatehouse"'
@@ -97,6 +100,13 @@ FOREIGN_HOST: Final = Failure(
 )
 FOREIGN_ORIGIN: Final = Failure(
     403, ORIGIN_REFUSED, "Web pages of that origin may not call this gateway.", "origin_refused"
+)
+SLOW_REQUEST: Final = Failure(
+    408,
+    REQUEST_TOO_SLOW,
+    "The request did not arrive in time. Send it again.",
+    "request_timeout",
+    ((b"connection", b"close"),),
 )
 SESSION_NOT_FOUND: Final = Failure(
     404, SESSION_UNKNOWN, "Session not found. Send initialize to open a new one.", "session_unknown"
