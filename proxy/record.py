@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from django.conf import settings
-from django.db import DatabaseError, connection, transaction
+from django.db import DatabaseError, DataError, connection, transaction
 from django.utils import timezone
 
 from authflows.models import ApiKey
@@ -102,7 +102,12 @@ class Recorder:
             while self._queue:
                 rows = [self._queue.popleft() for _ in range(min(_BATCH, len(self._queue)))]
                 try:
-                    self._write(rows)
+                    try:
+                        self._write(rows)
+                    except DataError:
+                        # A NUL, which any stranger can put into a path, is no text to PostgreSQL; and a row that
+                        # is never taken would hold up all others for good.
+                        self._write([_without_nul(row) for row in rows])
                 except DatabaseError:
                     self._queue.extendleft(reversed(rows))
                     raise
@@ -124,7 +129,7 @@ class Recorder:
 
     def _write(self, rows: list[CallRow]) -> None:
         # Plain SQL: model instances would cost more than the whole rest of a call.
-        with transaction.atomic(), connection.cursor() as cursor:
+        with transaction.atomic(), connection.cursor() as cursor, connection.wrap_database_errors:
             if connection.vendor == "sqlite":
                 _insert_into_sqlite(rows)
             else:
@@ -150,6 +155,10 @@ class Recorder:
             self._reported += lost
             log.error("%d call records were lost: the queue was full", lost)
             audit.record(audit.Action.CALLS_LOST, actor="gateway", detail={"count": lost})
+
+
+def _without_nul(row: CallRow) -> CallRow:
+    return CallRow._make(value.replace("\0", "\ufffd") if type(value) is str else value for value in row)
 
 
 _PLACES: Final = ", ".join(["%s"] * len(CallRow._fields))

@@ -126,6 +126,8 @@ def concerning(principal: Principal) -> list[tuple[Server, Rules]]:
 
 
 def _load(tenant_slug: str, slug: str) -> ServerFacts | None:
+    if "\0" in tenant_slug + slug:
+        return None  # PostgreSQL fails instead of finding nothing
     server = Server.objects.select_related("tenant").filter(tenant__slug=tenant_slug, slug=slug).first()
     return facts_of(server) if server else None
 

@@ -9,11 +9,13 @@ from datetime import timedelta
 from itertools import product
 
 import pytest
+from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
 from authflows.inbound.api_keys import create_key, revoke_key
-from servers.models import AccessRule, Role, Server
+from proxy.record import recorder
+from servers.models import AccessRule, Call, Role, Server
 from tests.conftest import PASSWORD, Cast
 from tests.support.calls import Caller, caller_for, member_of, message, point_at, tool_call
 from tests.support.gateway import LiveGateway
@@ -403,3 +405,18 @@ def test_many_strangers_at_once_all_get_the_same_answer(gateway: LiveGateway, ca
     for thread in threads:
         thread.join()
     assert statuses == [401] * 20
+
+
+@pytest.mark.requirement("T57")
+@pytest.mark.parametrize("database", ["any", pytest.param("postgres", marks=pytest.mark.postgres)])
+def test_a_name_that_the_database_cannot_hold_does_not_hold_up_other_records(
+    gateway: LiveGateway, cast: Cast, upstream: Upstream, database: str
+) -> None:
+    assert database in ("any", "postgres" if connection.vendor == "postgresql" else "")
+    caller = member_of(gateway, cast)
+    assert request("POST", gateway.origin + "/%00/mcp/%00/server", [], LIST).status == 401
+    assert caller.post(tool_call("a\0b")).status == 200
+    assert caller.post(LIST).status == 200
+    recorder.flush()
+    assert sorted(Call.objects.values_list("status", flat=True)) == [200, 200, 401]
+    assert recorder.waiting() == 0
