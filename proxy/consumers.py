@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from time import monotonic, time
 from typing import Any, Final, Literal
 
@@ -18,7 +19,7 @@ from authflows.inbound.bearer import Unauthenticated
 from proxy import browsers, errors, runtime, threads
 from proxy.forward import BodyCut, forward
 from proxy.headers import duplicated, joined
-from proxy.in_flight import ActiveCall, EndedBy, Phase
+from proxy.in_flight import ActiveCall, EndedBy, Phase, changes_seen
 from proxy.messages import Kind, Message, Rejected, peek
 from proxy.pipeline import Knock, NoCredential, NotAllowed, Outcome, Prepared, prepare_call
 from proxy.record import CallRow, recorder
@@ -30,6 +31,8 @@ log = logging.getLogger(__name__)
 Endpoint = Literal["server", "mcp", "key"]
 ENDPOINTS: Final = ("server", "mcp", "key")
 _BODY_SECONDS: Final = 60.0
+_BODY_QUICK_SECONDS: Final = 1.0
+_FAREWELL_SECONDS: Final = 1.0
 _started = False
 
 
@@ -55,7 +58,7 @@ class McpConsumer(AsyncConsumer):
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if not _started:
             await _start()
-        here = runtime.current_runtime()
+        here = runtime.runtime_of(scope)
         raw: list[tuple[bytes, bytes]] = scope["headers"]
         headers = dict(raw)
         twice = len(headers) != len(raw)
@@ -70,7 +73,7 @@ class McpConsumer(AsyncConsumer):
             authorization_twice=twice and sum(name == b"authorization" for name, _ in raw) > 1,
             query=scope["query_string"],
         )
-        call = ActiveCall(scope["method"], knock, here.next_request_id(), receive, send)
+        call = ActiveCall(scope["method"], knock, here.next_request_id(), receive, send, here.loop)
         call.client = headers.get(b"user-agent", b"").decode("latin-1")
         here.in_flight.begin(call)
         try:
@@ -111,11 +114,7 @@ async def _serve(call: ActiveCall, here: runtime.Runtime, headers: dict[bytes, b
         call.cors = browsers.cross_origin_headers(origin)
     if not changes.feed.is_fresh():
         return await _refuse(call, errors.FEED_STALE)
-    try:
-        outcome = prepare_call(call.knock, now=time(), may_load=False)
-    except changes.NotCached:
-        set_request_id(call.request_id)
-        outcome = await threads.run(_prepare_loading, call.knock)
+    outcome = await _prepare(call)
     if isinstance(outcome, Unauthenticated):
         return await _refuse_stranger(call, outcome)
     if twice is not None:
@@ -135,11 +134,16 @@ async def _post(call: ActiveCall, here: runtime.Runtime, headers: dict[bytes, by
     limit: int = settings.MAX_REQUEST_BYTES
     if isinstance(outcome, Prepared) and outcome.server.max_request_bytes is not None:
         limit = min(limit, outcome.server.max_request_bytes)
+    _note_caller(call, outcome)
     try:
         body = await _read_body(call, headers.get(b"content-length"), limit)
     except BodyTooLarge:
-        _note_caller(call, outcome)
         return await _refuse(call, errors.too_large(limit))
+    if call.changes_seen != changes_seen() or monotonic() - call.began > _BODY_QUICK_SECONDS:
+        # While the body came, the caller may have lost the right to send it.
+        outcome = await _prepare(call)
+        if isinstance(outcome, Unauthenticated):
+            return await _refuse_stranger(call, outcome)
     message = peek(headers, body)
     if not isinstance(outcome, Prepared):
         if isinstance(message, Message):
@@ -195,6 +199,14 @@ async def _read_body(call: ActiveCall, declared: bytes | None, limit: int) -> by
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
+async def _prepare(call: ActiveCall) -> Outcome:
+    try:
+        return prepare_call(call.knock, now=time(), may_load=False)
+    except changes.NotCached:
+        set_request_id(call.request_id)
+        return await threads.run(_prepare_loading, call.knock)
+
+
 def _prepare_loading(knock: Knock) -> Outcome:
     return prepare_call(knock, now=time(), may_load=True)
 
@@ -202,7 +214,8 @@ def _prepare_loading(knock: Knock) -> Outcome:
 def _note_caller(call: ActiveCall, outcome: Outcome) -> None:
     if isinstance(outcome, Unauthenticated):
         return
-    call.principal_id, call.principal_label = outcome.principal.user_id, outcome.principal.label
+    principal = outcome.principal
+    call.principal_id, call.principal_label, call.credential = principal.user_id, principal.label, principal.credential
     if isinstance(outcome, Prepared | NotAllowed | NoCredential):
         call.server_id = outcome.server.id
 
@@ -241,11 +254,18 @@ async def _refuse(call: ActiveCall, failure: errors.Failure) -> None:
 async def _answer_ended(call: ActiveCall) -> None:
     """The gateway ended the call; say so where an answer can still be given."""
     call.outcome = str(call.ended_by)
-    if call.ended_by is EndedBy.CLIENT:
+    if call.ended_by in (EndedBy.CLIENT, EndedBy.STALLED):
         return
     if call.started:
         if call.streaming:
-            await call.finish()
+            # A client that does not read is not waited for: without its end the connection is closed.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_FAREWELL_SECONDS):
+                    await call.finish()
+        return
+    if call.ended_by is EndedBy.TIMEOUT and call.phase is Phase.REQUEST:
+        call.outcome = errors.SLOW_REQUEST.outcome
+        await call.answer(*errors.render(errors.SLOW_REQUEST, None))
         return
     if call.ended_by is EndedBy.TIMEOUT and call.prepared is not None:
         server = call.prepared.server
@@ -263,7 +283,6 @@ def _row(call: ActiveCall) -> CallRow:
     message = call.message
     if call.ended_by is not None:
         call.outcome = call.outcome if call.outcome != "ok" else str(call.ended_by)
-    credential = call.prepared.principal.credential if call.prepared is not None else ""
     elapsed = monotonic() - call.began
     # Positional, in the order of the columns: with names it costs three times as much.
     return CallRow(
@@ -274,7 +293,7 @@ def _row(call: ActiveCall) -> CallRow:
         call.server_id,
         call.principal_label[:200],
         call.principal_id,
-        credential,
+        call.credential,
         (message.client or call.client)[:200],
         call.http_method[:10],
         message.method[:100] if message.kind is not Kind.RESPONSE else "(response)",

@@ -240,8 +240,8 @@ async def _relay_body(call: ActiveCall, response: Response, headers: Headers) ->
             if response.received > limit:
                 call.outcome = "upstream_too_large"
                 raise BodyCut
-            call.enter(Phase.RESPONSE, timeout)
             await call.piece(data)
+            call.enter(Phase.RESPONSE, timeout)
     except UpstreamError as error:
         call.outcome = f"upstream_{error.phase}"
         raise BodyCut from error

@@ -47,6 +47,7 @@ class Exchange:
         "complete",
         "disconnected",
         "scope",
+        "task",
     )
 
     def __init__(self, protocol: LeanHttpProtocol, scope: dict[str, Any], keep_alive: bool, expects: bool) -> None:
@@ -65,6 +66,7 @@ class Exchange:
         self._body_given = False
         self.complete = False
         self.disconnected = False
+        self.task: asyncio.Task[None] | None = None
 
     # What uvicorn asks of its own class when it shuts down:
 
@@ -93,9 +95,14 @@ class Exchange:
             protocol.transport.close()
         else:
             if not self.complete and not self.disconnected:
-                protocol.transport.close()
+                # An answer without its end. Closing would wait for a client that does not read.
+                if protocol.flow.write_paused:
+                    protocol.transport.abort()
+                else:
+                    protocol.transport.close()
         finally:
-            protocol.tasks.discard(asyncio.current_task())
+            if self.task is not None:
+                protocol.tasks.discard(self.task)
 
     def add_body(self, data: bytes) -> bool:
         """A piece of the request's body came; returns True when reading should pause."""
@@ -221,6 +228,8 @@ class LeanHttpProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         self.quiet_since = monotonic()
         self.head_bytes = 0
+        self.head_since = 0.0
+        self.closing_since = 0.0
         self.waiting: Exchange | None = None
         if self.server_state not in _swept:
             _swept.add(self.server_state)
@@ -268,6 +277,7 @@ class LeanHttpProtocol(HttpToolsProtocol):
         path = raw_path.decode("latin-1")
         version = self.parser.get_http_version()
         self.head_bytes = 0
+        self.head_since = 0.0
         self.quiet_since = 0.0
         scope = {
             "type": "http",
@@ -324,12 +334,21 @@ class LeanHttpProtocol(HttpToolsProtocol):
     def _begin(self, exchange: Exchange) -> None:
         self.cycle = exchange  # type: ignore[assignment]
         self.quiet_since = 0.0
-        self.tasks.add(self.loop.create_task(exchange.run(self.app)))
+        exchange.task = self.loop.create_task(exchange.run(self.app))
+        self.tasks.add(exchange.task)
 
     def close_if_quiet(self, now: float) -> None:
-        """Close a connection on which nothing has been asked for too long."""
-        longest = HEAD_SECONDS if self.head_bytes else self.timeout_keep_alive
-        if self.quiet_since and now - self.quiet_since > longest:
+        """Close a connection on which nothing has been asked, or a head has been coming, for too long."""
+        if self.transport.is_closing():
+            # Closed, but what is still to be written is not taken.
+            self.closing_since = self.closing_since or now
+            if now - self.closing_since > HEAD_SECONDS:
+                self.transport.abort()
+        elif self.head_bytes and self.quiet_since:
+            self.head_since = self.head_since or now
+            if now - self.head_since > HEAD_SECONDS:
+                self.transport.close()
+        elif self.quiet_since and now - self.quiet_since > self.timeout_keep_alive:
             self.transport.close()
 
 

@@ -11,6 +11,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, MutableMapping
 from enum import StrEnum
+from math import inf
 from time import monotonic, time
 from typing import Any, Final
 
@@ -46,6 +47,7 @@ class EndedBy(StrEnum):
 
     CLIENT = "client_disconnected"
     TIMEOUT = "timeout"
+    STALLED = "client_stalled"
     REVOKED = "access_ended"
     SHUTDOWN = "shutdown"
 
@@ -57,8 +59,10 @@ class ActiveCall:
         "began",
         "bytes_in",
         "bytes_out",
+        "changes_seen",
         "client",
         "cors",
+        "credential",
         "deadline",
         "decision",
         "ended_by",
@@ -73,10 +77,13 @@ class ActiveCall:
         "principal_id",
         "principal_label",
         "receive",
+        "recheck_at",
         "request_id",
         "response",
         "send",
+        "sending",
         "server_id",
+        "stalled_since",
         "started",
         "status",
         "streaming",
@@ -87,15 +94,25 @@ class ActiveCall:
         "watcher",
     )
 
-    def __init__(self, http_method: str, knock: Knock, request_id: str, receive: Receive, send: Send) -> None:
+    def __init__(
+        self,
+        http_method: str,
+        knock: Knock,
+        request_id: str,
+        receive: Receive,
+        send: Send,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
         self.http_method = http_method
         self.knock = knock
         self.request_id = request_id
         self.receive = receive
         self.send = send
-        self.task = asyncio.current_task()
+        self.task = asyncio.current_task(loop)
         self.began = monotonic()
+        self.changes_seen = _changes_seen
         self.deadline = 0.0
+        self.recheck_at = inf
         self.phase = Phase.REQUEST
         self.ended_by: EndedBy | None = None
         self.watchable = False
@@ -104,6 +121,8 @@ class ActiveCall:
         self.streaming = False
         self.mid_event = False
         self.tail = b""
+        self.sending = False
+        self.stalled_since = 0.0
         self.last_sent = 0.0
         self.prepared: Prepared | None = None
         self.response: Response | None = None
@@ -113,6 +132,7 @@ class ActiveCall:
         self.client = ""
         self.principal_id: int | None = None
         self.principal_label = ""
+        self.credential = ""
         self.server_id: Any = None
         self.decision = ""
         self.outcome = "ok"
@@ -159,7 +179,10 @@ class ActiveCall:
         """Send a piece of the body; returns when the client's connection takes more."""
         self.bytes_out += len(data)
         self.mid_event = True
+        self.sending = True
         await self.send({"type": "http.response.body", "body": data, "more_body": True})
+        self.sending = False
+        self.stalled_since = 0.0
         # The empty line that ends an event may come in two pieces.
         self.tail = data[-_LONGEST_END:] if len(data) >= _LONGEST_END else (self.tail + data)[-_LONGEST_END:]
         self.mid_event = not self.tail.endswith(_EVENT_ENDS)
@@ -167,13 +190,26 @@ class ActiveCall:
 
     async def finish(self) -> None:
         """End a body that was sent in pieces."""
+        self.sending = True
         await self.send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def comment(self) -> None:
         """Keep an idle event stream alive; only between two events, never inside one."""
         if self.streaming and not self.mid_event:
             self.last_sent = monotonic()
+            self.sending = True
             await self.send({"type": "http.response.body", "body": _KEEP_ALIVE, "more_body": True})
+            self.sending = False
+            self.stalled_since = 0.0
+
+    def rights_end(self, prepared: Prepared) -> None:
+        """Note when what lets the caller in may have ended by itself: the key, or a rule."""
+        principal, rules, now = prepared.principal, prepared.server.rules, time()
+        grants = rules.people.get(principal.user_id, ())
+        for team in principal.teams:
+            grants += rules.teams.get(team, ())
+        ends = [principal.credential_expires_at, *(grant.expires_at for grant in grants)]
+        self.recheck_at = min((end for end in ends if end is not None and end > now), default=inf)
 
     async def watch(self) -> None:
         """Wait for the client to leave."""
@@ -209,7 +245,10 @@ class InFlight:
         if call.watcher is not None:
             call.watcher.cancel()
         if call.streaming and call.prepared is not None:
-            self._streams[call.prepared.principal.credential] -= 1
+            credential = call.prepared.principal.credential
+            self._streams[credential] -= 1
+            if not self._streams[credential]:
+                del self._streams[credential]
 
     def begin_stream(self, call: ActiveCall) -> bool:
         """Count a stream of the caller; False when it has too many already."""
@@ -219,9 +258,8 @@ class InFlight:
             return False
         self._streams[credential] += 1
         call.streaming = True
-        ends = call.prepared.principal.credential_expires_at
-        seconds = float(settings.MAX_STREAM_SECONDS)
-        call.enter(Phase.STREAM, seconds if ends is None else min(seconds, ends - time()))
+        call.enter(Phase.STREAM, settings.MAX_STREAM_SECONDS)
+        call.rights_end(call.prepared)
         return True
 
     def close(self) -> None:
@@ -235,22 +273,34 @@ class InFlight:
         return len(self._calls)
 
     def _tick(self) -> None:
-        now = monotonic()
+        # First of all: whatever happens below, the next tick comes.
+        self._timer = asyncio.get_running_loop().call_later(TICK_SECONDS, self._tick)
+        now, clock = monotonic(), time()
         idle_since = now - settings.STREAM_KEEPALIVE_SECONDS
         recheck = self._seen_changes != _changes_seen
         self._seen_changes = _changes_seen
         for call in tuple(self._calls):
-            if call.deadline and now >= call.deadline:
+            if call.deadline and now >= call.deadline and not (call.sending and call.phase is Phase.RESPONSE):
                 call.stop(EndedBy.TIMEOUT)
+                continue
+            if call.sending and self._is_stalled(call, now):
+                call.stop(EndedBy.STALLED)
                 continue
             if call.watcher is None and call.watchable and now - call.began >= TICK_SECONDS:
                 call.watcher = asyncio.ensure_future(call.watch())
-            if call.streaming and call.last_sent <= idle_since:
+            if call.streaming and call.last_sent <= idle_since and not call.sending:
                 self._spawn(call.comment())
-            if recheck and call.prepared is not None:
+            if (recheck or clock >= call.recheck_at) and call.prepared is not None:
+                call.recheck_at = inf
                 self._spawn(self._recheck(call))
         self._sweep(now)
-        self._timer = asyncio.get_running_loop().call_later(TICK_SECONDS, self._tick)
+
+    @staticmethod
+    def _is_stalled(call: ActiveCall, now: float) -> bool:
+        """Whether the client has taken nothing for too long: what waits for it is memory (T30)."""
+        if not call.stalled_since:
+            call.stalled_since = now
+        return now - call.stalled_since >= settings.STALLED_CLIENT_SECONDS
 
     def _spawn(self, coroutine: Any) -> None:
         task = asyncio.ensure_future(coroutine)
@@ -259,6 +309,11 @@ class InFlight:
 
 
 _changes_seen = 0
+
+
+def changes_seen() -> int:
+    """How many changes this process has heard of; an `ActiveCall` remembers how many there were when it began."""
+    return _changes_seen
 
 
 def _on_change(kind: str, key: str) -> None:

@@ -28,6 +28,7 @@ from servers.header_names import check_header_name, check_public_header_name
 from servers.registry import ServerFacts
 
 AGENT: Final = f"gatehouse/{settings.VERSION}".encode()
+STATE_KEY: Final = "gatehouse.runtime"
 _HTTP_METHODS: Final = ("POST", "GET", "DELETE")
 
 
@@ -50,6 +51,7 @@ class Plan:
 class Runtime:
     """State of one event loop. Nothing here is shared between processes or needs to survive one."""
 
+    loop: asyncio.AbstractEventLoop
     sessions: Sessions = field(default_factory=Sessions)
     _pools: dict[tuple[str, str, int, str], Pool] = field(default_factory=dict)
     _plans: dict[UUID, Plan] = field(default_factory=dict)
@@ -114,8 +116,10 @@ class Runtime:
         except Exception:
             call.stop(EndedBy.REVOKED)
             raise
-        if not isinstance(after, Prepared) or after.credential.epoch != before.credential.epoch:
+        if not isinstance(after, Prepared) or _leads_elsewhere(before, after):
             call.stop(EndedBy.REVOKED)
+        elif call.streaming:
+            call.rights_end(after)
 
 
 def _is_legal(check: Callable[[str], str], name: str) -> bool:
@@ -124,6 +128,16 @@ def _is_legal(check: Callable[[str], str], name: str) -> bool:
     except ValidationError:
         return False
     return True
+
+
+def _leads_elsewhere(before: Prepared, after: Prepared) -> bool:
+    """Whether an open call belongs to an identity or an address that is no longer the server's (SE-4)."""
+    was, is_now = before.server, after.server
+    return (was.id, was.session_epoch, before.credential.epoch) != (
+        is_now.id,
+        is_now.session_epoch,
+        after.credential.epoch,
+    )
 
 
 def _prepare_loading(call: ActiveCall) -> Any:
@@ -155,8 +169,15 @@ def current_runtime() -> Runtime:
     loop = asyncio.get_running_loop()
     runtime = _runtimes.get(loop)
     if runtime is None:
-        runtime = _runtimes[loop] = Runtime()
+        runtime = _runtimes[loop] = Runtime(loop)
     return runtime
+
+
+def runtime_of(scope: Any) -> Runtime:
+    """The runtime for a request: from its lifespan state where the server has one, since looking costs time."""
+    state = scope.get("state")
+    found: Runtime | None = state.get(STATE_KEY) if state else None
+    return found or current_runtime()
 
 
 async def start() -> None:

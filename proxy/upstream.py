@@ -55,6 +55,7 @@ class Response:
         "_buffered",
         "_chunks",
         "_connection",
+        "_loop",
         "_waiter",
         "complete",
         "error",
@@ -68,6 +69,7 @@ class Response:
 
     def __init__(self, connection: Connection) -> None:
         self._connection: Connection | None = connection
+        self._loop = connection.loop
         self._chunks: deque[bytes] = deque()
         self._buffered = 0
         self._waiter: asyncio.Future[None] | None = None
@@ -124,7 +126,7 @@ class Response:
             self._connection = None
 
     async def _wait(self) -> None:
-        self._waiter = asyncio.get_running_loop().create_future()
+        self._waiter = self._loop.create_future()
         try:
             await self._waiter
         finally:
@@ -170,10 +172,13 @@ class Connection(asyncio.Protocol):
         "_until_close",
         "idle_since",
         "keep_alive_for",
+        "loop",
         "used",
     )
 
-    def __init__(self, release: Callable[[Connection], None]) -> None:
+    def __init__(self, release: Callable[[Connection], None], loop: asyncio.AbstractEventLoop) -> None:
+        # Asking for the running loop costs a system call on some machines.
+        self.loop = loop
         self._release = release
         self._parser: Any = httptools.HttpResponseParser(self)
         self._transport: asyncio.Transport | None = None
@@ -343,7 +348,7 @@ class Pool:
         for address in addresses:
             try:
                 _, connection = await loop.create_connection(
-                    lambda: Connection(self._release),
+                    lambda: Connection(self._release, loop),
                     address,
                     self._destination.port,
                     ssl=context,
