@@ -224,14 +224,14 @@ def _client_headers(
 
 
 async def _relay_body(call: ActiveCall, response: Response, headers: Headers) -> None:
+    limit = settings.MAX_RESPONSE_BYTES
+    if response.received > limit or (response.length is not None and response.length > limit):
+        await _too_large(call)
+        return
     if response.complete:
         await call.answer(response.status, headers, response.take() if response.received else b"")
         return
-    limit = settings.MAX_RESPONSE_BYTES
     if response.length is not None:
-        if response.length > limit:
-            await _too_large(call)
-            return
         headers.append((b"content-length", b"%d" % response.length))
     timeout = call.prepared.server.response_timeout if call.prepared else 0
     await call.start(response.status, headers)
