@@ -111,6 +111,7 @@ def test_every_error_code_is_documented() -> None:
 def test_every_outcome_is_documented() -> None:
     made = {str(word) for enum in (Refusal, Reason, EndedBy) for word in enum}
     made |= {f"upstream_{phase}" for phase in Phase}
+    made |= {value.outcome for value in vars(errors).values() if isinstance(value, errors.Failure)}
     for source in sources("proxy"):
         made |= set(re.findall(r'outcome = "(\w+)"', source))
         made |= set(

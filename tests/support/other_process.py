@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import quote
 
 from django.conf import settings
 
@@ -20,7 +21,8 @@ def database_url() -> str:
     if connection.vendor == "sqlite":
         return f"sqlite:///{config['NAME']}"
     user = config["USER"] + (f":{config['PASSWORD']}" if config["PASSWORD"] else "")
-    return f"postgres://{user}@{config['HOST']}:{config['PORT']}/{config['NAME']}"
+    # A host may be the folder of a socket, whose slashes a URL does not take as they are.
+    return f"postgres://{user}@{quote(config['HOST'], safe='')}:{config['PORT']}/{config['NAME']}"
 
 
 def run_elsewhere(code: str) -> str:
