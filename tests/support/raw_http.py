@@ -69,6 +69,16 @@ class RawConnection:
         except TimeoutError:
             return False
 
+    def read_all(self) -> bytes:
+        """Everything until the server closes the connection, as it came."""
+        pieces = []
+        try:
+            while piece := self._stream.read1(65536):
+                pieces.append(piece)
+        except ConnectionResetError:
+            pass
+        return b"".join(pieces)
+
     def line(self) -> bytes:
         """The next line as it came."""
         return self._stream.readline()
