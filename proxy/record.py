@@ -111,6 +111,9 @@ class Recorder:
                 except DatabaseError:
                     self._queue.extendleft(reversed(rows))
                     raise
+                except Exception:
+                    self.lost += len(rows)
+                    raise
             self._report_lost()
 
     def _run(self) -> None:
@@ -118,7 +121,7 @@ class Recorder:
             stopping = self._stop.wait(_FLUSH_SECONDS)
             try:
                 self.flush()
-            except DatabaseError:
+            except Exception:  # whatever it was: without this thread there are no records at all
                 log.exception("call records cannot be written; %d are waiting", len(self._queue))
                 connection.close()
                 if not stopping:
@@ -152,9 +155,9 @@ class Recorder:
     def _report_lost(self) -> None:
         lost = self.lost - self._reported
         if lost:
-            self._reported += lost
-            log.error("%d call records were lost: the queue was full", lost)
+            log.error("%d call records were lost: the queue was full, or they could not be written", lost)
             audit.record(audit.Action.CALLS_LOST, actor="gateway", detail={"count": lost})
+            self._reported += lost
 
 
 def _without_nul(row: CallRow) -> CallRow:
