@@ -35,6 +35,16 @@ def push(asked: Asked, *, at_most: int) -> int:
     return sent
 
 
+def closed_while_pushing(asked: Asked) -> bool:
+    """Go on sending until the gateway closes the connection."""
+    try:
+        for _ in range(20):
+            push(asked, at_most=KERNEL)
+    except ConnectionError:
+        return True
+    return False
+
+
 def resident() -> int:
     """The largest resident size of this process so far, in bytes; upstream, gateway and client are all in it."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
@@ -97,9 +107,7 @@ def test_a_client_that_never_reads_on_is_dropped(stage: Stage, settings: Setting
         asked.start_stream()
     else:
         asked.send(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n")
-    with pytest.raises(ConnectionError):
-        while True:
-            push(asked, at_most=KERNEL)
+    assert closed_while_pushing(asked)
     the_record(outcome="client_stalled", status=200)
     caller.read_head()
     with pytest.raises(Broken):
@@ -129,9 +137,7 @@ def test_a_stream_whose_client_does_not_read_can_still_be_revoked(stage: Stage) 
     push(asked, at_most=8 * KERNEL)
     stage.server.enabled = False
     stage.server.save()
-    with pytest.raises(ConnectionError):
-        while True:
-            push(asked, at_most=KERNEL)
+    assert closed_while_pushing(asked)
     the_record(outcome="access_ended", status=200)
 
 
