@@ -114,7 +114,7 @@ async def _serve(call: ActiveCall, here: runtime.Runtime, headers: dict[bytes, b
         call.cors = browsers.cross_origin_headers(origin)
     if not changes.feed.is_fresh():
         return await _refuse(call, errors.FEED_STALE)
-    outcome = await _prepare(call)
+    outcome = await _prepare(call, here)
     if isinstance(outcome, Unauthenticated):
         return await _refuse_stranger(call, outcome)
     if twice is not None:
@@ -141,7 +141,7 @@ async def _post(call: ActiveCall, here: runtime.Runtime, headers: dict[bytes, by
         return await _refuse(call, errors.too_large(limit))
     if call.changes_seen != changes_seen() or monotonic() - call.began > _BODY_QUICK_SECONDS:
         # While the body came, the caller may have lost the right to send it.
-        outcome = await _prepare(call)
+        outcome = await _prepare(call, here)
         if isinstance(outcome, Unauthenticated):
             return await _refuse_stranger(call, outcome)
     message = peek(headers, body)
@@ -199,12 +199,19 @@ async def _read_body(call: ActiveCall, declared: bytes | None, limit: int) -> by
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
-async def _prepare(call: ActiveCall) -> Outcome:
+async def _prepare(call: ActiveCall, here: runtime.Runtime) -> Outcome:
+    now, seen = time(), changes_seen()
+    known = here.admissions.find(call.knock, now=now, changes=seen)
+    if known is not None:
+        return known
     try:
-        return prepare_call(call.knock, now=time(), may_load=False)
+        outcome = prepare_call(call.knock, now=now, may_load=False)
     except changes.NotCached:
         set_request_id(call.request_id)
         return await threads.run(_prepare_loading, call.knock)
+    if isinstance(outcome, Prepared):
+        here.admissions.keep(call.knock, outcome, now=now, changes=seen)
+    return outcome
 
 
 def _prepare_loading(knock: Knock) -> Outcome:

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from django.conf import settings
 
+from proxy.admissions import holds_until
 from proxy.headers import Headers
 from proxy.messages import NO_BODY, Message
 from proxy.pipeline import Knock, Prepared
@@ -204,12 +205,7 @@ class ActiveCall:
 
     def rights_end(self, prepared: Prepared) -> None:
         """Note when what lets the caller in may have ended by itself: the key, or a rule."""
-        principal, rules, now = prepared.principal, prepared.server.rules, time()
-        grants = rules.people.get(principal.user_id, ())
-        for team in principal.teams:
-            grants += rules.teams.get(team, ())
-        ends = [principal.credential_expires_at, *(grant.expires_at for grant in grants)]
-        self.recheck_at = min((end for end in ends if end is not None and end > now), default=inf)
+        self.recheck_at = holds_until(prepared, time())
 
     async def watch(self) -> None:
         """Wait for the client to leave."""

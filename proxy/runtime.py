@@ -17,6 +17,7 @@ from django.core.exceptions import ValidationError
 
 from authflows.outbound.credentials import Credential
 from proxy import threads
+from proxy.admissions import Admissions
 from proxy.in_flight import ActiveCall, EndedBy, InFlight
 from proxy.pipeline import Prepared, prepare_call
 from proxy.record import recorder
@@ -53,6 +54,7 @@ class Runtime:
 
     loop: asyncio.AbstractEventLoop
     sessions: Sessions = field(default_factory=Sessions)
+    admissions: Admissions = field(default_factory=Admissions)
     _pools: dict[tuple[str, str, int, str], Pool] = field(default_factory=dict)
     _plans: dict[UUID, Plan] = field(default_factory=dict)
     in_flight: InFlight = field(init=False)
