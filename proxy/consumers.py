@@ -20,7 +20,7 @@ from proxy import browsers, errors, runtime, threads
 from proxy.forward import BodyCut, forward
 from proxy.headers import duplicated, joined
 from proxy.in_flight import ActiveCall, EndedBy, Phase, changes_seen
-from proxy.messages import Kind, Message, Rejected, peek
+from proxy.messages import Kind, Message, Rejected, is_modern, peek
 from proxy.pipeline import Knock, NoCredential, NotAllowed, Outcome, Prepared, prepare_call
 from proxy.record import CallRow, recorder
 from servers import changes
@@ -125,7 +125,8 @@ async def _serve(call: ActiveCall, here: runtime.Runtime, headers: dict[bytes, b
         if not isinstance(outcome, Prepared):
             return await _refuse_caller(call, outcome)
         _accept(call, outcome)
-        return await _with_session(call, here, headers, b"", modern=False)
+        modern = is_modern(headers.get(b"mcp-protocol-version", b"").decode("latin-1"))
+        return await _with_session(call, here, headers, b"", modern=modern)
     _note_caller(call, outcome)
     return await _refuse(call, errors.method_not_allowed(call.http_method))
 
