@@ -120,3 +120,26 @@ REFERENCE: Plan = [
     {"do": "ping"},
     {"do": "level", "level": "debug"},
 ]
+
+# A server without sessions, whose tool answers with random figures: only its shape is asked for.
+SESSIONLESS: Plan = [
+    {"do": "list", "what": "tools"},
+    {"do": "list", "what": "resources"},
+    {"do": "read", "uri": "ui://budget-allocator/mcp-app.html"},
+    call("no such tool"),
+]
+
+# A server that drives a browser: the lists, and a call that is refused before a browser is needed.
+BROWSER: Plan = [*LISTS, call("browser_navigate"), call("no such tool")]
+
+# A server with a database.
+DATABASE: Plan = [
+    *LISTS,
+    call("execute_query", sql="SELECT 6 * 7 AS answer, 'Zürich' AS place, NULL AS nothing"),
+    call("execute_query", sql="CREATE OR REPLACE TABLE visits AS SELECT range AS day FROM range(500)"),
+    call("execute_query", sql="SELECT sum(day) FROM visits"),
+    call("execute_query", sql="SELECT * FROM visits ORDER BY day"),
+    call("execute_query", sql="SELEKT"),
+    call("list_tables"),
+    call("list_columns", table="visits"),
+]

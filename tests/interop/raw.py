@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
@@ -32,9 +33,14 @@ def tool_call(name: str, number: int | str = 2, **arguments: Any) -> dict[str, A
 
 
 def events(lines: Iterator[str]) -> Iterator[tuple[str, dict[str, Any] | None]]:
-    """Pairs of event id and message of an event stream; a message of None only carries an id."""
+    """Pairs of event id and message of an event stream; a message of None only carries an id.
+
+    Raises AssertionError when the stream lasts too long: comments keep one alive on which nothing ever comes.
+    """
     number, data = "", ""
+    deadline = time.monotonic() + 20
     for line in lines:
+        assert time.monotonic() < deadline, "nothing came on the stream but comments"
         if line.startswith("id:"):
             number = line[3:].strip()
         elif line.startswith("data:"):

@@ -81,6 +81,11 @@ def differences(direct: Journey, through: Journey) -> list[str]:
     return found
 
 
+def failed_steps(journey: Journey) -> list[str]:
+    """Steps that broke in the client itself, so that a comparison of two failures cannot pass for a success."""
+    return [f"{step['do']}: {step['failed']}" for step in journey.seen if "failed" in step]
+
+
 def comparable(requests: list[dict[str, Any]] | None) -> list[Any]:
     """Requests as the upstream saw them, without what differs between any two runs.
 
