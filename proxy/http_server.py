@@ -243,6 +243,13 @@ class LeanHttpProtocol(HttpToolsProtocol):
         self.flow.resume_writing()
         self.parser = None  # type: ignore[assignment]
 
+    def shutdown(self) -> None:
+        """The server stops: uvicorn waits for what is under way, which must not be streams that never end."""
+        from proxy import runtime  # not above: uvicorn's workers import this module before Django is set up
+
+        runtime.current_runtime().in_flight.end_subscriptions()
+        super().shutdown()
+
     def data_received(self, data: bytes) -> None:
         self.head_bytes += len(data)
         try:

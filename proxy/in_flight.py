@@ -258,6 +258,12 @@ class InFlight:
         call.rights_end(call.prepared)
         return True
 
+    def end_subscriptions(self) -> None:
+        """The process is about to end: streams that only listen end now, for their clients to come back elsewhere."""
+        for call in tuple(self._calls):
+            if call.streaming and (call.http_method == "GET" or call.message.method == "subscriptions/listen"):
+                call.stop(EndedBy.SHUTDOWN)
+
     def close(self) -> None:
         """The process ends: end every call and the timer."""
         for call in tuple(self._calls):
