@@ -211,7 +211,11 @@ class Caller(Wire):
         if receive_buffer is not None:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         connection.settimeout(GUARD)
-        connection.connect(("127.0.0.1", port))
+        try:
+            connection.connect(("127.0.0.1", port))
+        except OSError:
+            connection.close()
+            raise
         super().__init__(connection)
         self.status = 0
         self.headers: dict[str, str] = {}
@@ -313,9 +317,9 @@ class Stage:
         self.path = f"/{server.tenant.slug}/mcp/{server.slug}/server"
         self._callers: list[Caller] = []
 
-    def caller(self, *, receive_buffer: int | None = None) -> Caller:
-        """A new connection to the gateway."""
-        caller = Caller(self.port, receive_buffer=receive_buffer)
+    def caller(self, *, receive_buffer: int | None = None, port: int | None = None) -> Caller:
+        """A new connection to the gateway, or to another one on `port`."""
+        caller = Caller(port or self.port, receive_buffer=receive_buffer)
         self._callers.append(caller)
         return caller
 
