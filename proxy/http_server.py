@@ -37,13 +37,13 @@ class Exchange:
         "_chunked",
         "_expects_continue",
         "_head",
-        "_head_only",
         "_keep_alive",
         "_left",
         "_more",
         "_protocol",
         "_responding",
         "_waiter",
+        "_without_body",
         "complete",
         "disconnected",
         "scope",
@@ -55,7 +55,7 @@ class Exchange:
         self.scope = scope
         self._keep_alive = keep_alive
         self._expects_continue = expects
-        self._head_only = scope["method"] == "HEAD"
+        self._without_body = scope["method"] == "HEAD"
         self._body = b""
         self._more = True
         self._waiter: asyncio.Future[None] | None = None
@@ -109,6 +109,10 @@ class Exchange:
         self._body = self._body + data if self._body else data
         self._wake()
         return len(self._body) > _BODY_HIGH_WATER
+
+    def expect_body(self) -> None:
+        """The body is still to come, though the parser had said it was complete."""
+        self._more = True
 
     def end_body(self) -> None:
         """The request is complete."""
@@ -174,15 +178,19 @@ class Exchange:
 
     def _begin(self, status: int, headers: Any) -> None:
         self._responding = True
+        if self._expects_continue and self._more:
+            # Whether the body follows all the same is up to the client (RFC 9110 10.1.1).
+            self._keep_alive = False
         self._expects_continue = False
         parts = [STATUS_LINE[status]]
         lines = 1
-        framed = self._head_only or status in _WITHOUT_BODY
+        self._without_body = self._without_body or status in _WITHOUT_BODY
+        framed = self._without_body
         for name, value in headers:
             lowered = name.lower()
             if lowered == b"content-length":
                 framed = True
-                if not self._head_only:
+                if not self._without_body:
                     self._left = int(value)
             elif lowered == b"connection":
                 self._keep_alive = self._keep_alive and value.lower() != b"close"
@@ -206,7 +214,7 @@ class Exchange:
         self._head = head + b"\r\n"
 
     def _framed(self, body: bytes, more: bool) -> bytes:
-        if self._head_only:
+        if self._without_body:
             return b""
         if self._chunked:
             piece = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
@@ -231,6 +239,8 @@ class LeanHttpProtocol(HttpToolsProtocol):
         self.head_since = 0.0
         self.closing_since = 0.0
         self.waiting: Exchange | None = None
+        self.in_head = False
+        self.replaying = False
         if self.server_state not in _swept:
             _swept.add(self.server_state)
             self.loop.call_later(_SWEEP_SECONDS, _sweep, self.loop, self.server_state)
@@ -253,33 +263,70 @@ class LeanHttpProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         self.head_bytes += len(data)
         try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            # No upgrade is offered; the request itself is answered, what follows it is not HTTP.
-            self._keep_no_longer()
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as upgrade:
+                self._ignore_upgrade(data[upgrade.args[0] :])
         except httptools.HttpParserError:
-            self.send_400_response("Invalid HTTP request received.")
+            self._reject()
             return
         if self.head_bytes > LARGEST_HEAD:
-            self.transport.write(_TOO_LARGE)
-            self.transport.close()
+            self._reject(_TOO_LARGE)
             return
         # Started after the packet was read, when a small request is complete and never waits for its body.
         if self.waiting is not None:
             exchange, self.waiting = self.waiting, None
             self._begin(exchange)
 
-    def _keep_no_longer(self) -> None:
-        if self.waiting is not None:
-            self.waiting.keep_alive = False
-            self.waiting.end_body()
+    def _reject(self, answer: bytes | None = None) -> None:
+        if self.cycle is not None and not self.cycle.response_complete:
+            # Anything written now would be taken for the answer that is still owed.
+            self.transport.abort()
+        elif answer is None:
+            self.send_400_response("Invalid HTTP request received.")
+        else:
+            self.transport.write(answer)
+            self.transport.close()
+
+    def _ignore_upgrade(self, data: bytes) -> None:
+        """No upgrade is offered: go on with the request's body (Java's client asks for h2c with every POST).
+
+        The parser took the body for another protocol. A new one is put where it would be without the upgrade.
+        """
+        framing = [pair for pair in self.headers if pair[0] in (b"content-length", b"transfer-encoding")]
+        if framing:
+            self.incoming.expect_body()
+        lines = b"".join(b"%b: %b\r\n" % pair for pair in framing or [(b"content-length", b"0")])
+        self.parser = httptools.HttpRequestParser(self)
+        self.replaying = True
+        self.parser.feed_data(b"POST / HTTP/1.1\r\n" + lines + b"\r\n")
+        self.replaying = False
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._ignore_upgrade(data[upgrade.args[0] :])
+
+    def on_url(self, url: bytes) -> None:
+        if not self.replaying:
+            self.url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        # What comes behind the body is no header: it was not there when the request was judged.
+        if self.in_head:
+            super().on_header(name, value)
 
     def on_message_begin(self) -> None:
+        if self.replaying:
+            return
+        self.in_head = True
         self.url = b""
         self.headers = []
         self.expect_100_continue = False
 
     def on_headers_complete(self) -> None:
+        if self.replaying:
+            return
+        self.in_head = False
         raw_path, _, query = self.url.partition(b"?")
         path = raw_path.decode("latin-1")
         version = self.parser.get_http_version()
