@@ -10,6 +10,7 @@ import os
 from collections.abc import Awaitable
 from typing import Any
 
+from asgiref.sync import markcoroutinefunction
 from django.core.asgi import get_asgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "gateway_project.settings")
@@ -19,6 +20,8 @@ from proxy import runtime
 from proxy.consumers import McpConsumer, mcp_route
 
 
+# Marked, because servers that look (Daphne's command) take a plain function for an application of ASGI 2.
+@markcoroutinefunction
 def application(scope: Any, receive: Any, send: Any) -> Awaitable[None]:
     """Route one ASGI scope: a plain function, so that no coroutine stands between server and consumer."""
     if scope["type"] == "http":

@@ -78,7 +78,8 @@ CSRF_TRUSTED_ORIGINS = [PUBLIC_URL]
 # --- Applications ---------------------------------------------------------------------------------
 
 INSTALLED_APPS = [
-    "daphne",  # first: its `runserver` serves the ASGI application in development
+    "proxy",  # before Daphne, whose `runserver` it replaces with one that waits for slow clients
+    "daphne",
     "gateway_project.apps.GatehouseAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -89,7 +90,6 @@ INSTALLED_APPS = [
     "channels",
     "servers",
     "authflows",
-    "proxy",
     "gateway_project.apps.GatewayProjectConfig",
 ]
 MIDDLEWARE = [
