@@ -61,7 +61,7 @@ async def forward(
     assert call.prepared is not None  # noqa: S101
     server = call.prepared.server
     try:
-        plan = runtime.plan_for(server, call.prepared.credential)
+        plan = runtime.plan_for(call.prepared)
         response = await _exchange(call, plan, headers, session, body)
         if response.status in (307, 308):
             response = await _follow(call, runtime, plan, response, headers, session, body)

@@ -8,7 +8,7 @@ consumer runs the very same function in a thread.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from authflows.inbound.bearer import Refusal, Unauthenticated, authenticate
 from authflows.outbound.credentials import Credential, credential_for
@@ -38,6 +38,8 @@ class Prepared:
     principal: Principal
     server: ServerFacts
     credential: Credential
+    plan: Any = None
+    """The ready-made request of `runtime.plan_for`, kept with the answer that it belongs to."""
 
     def __bool__(self) -> Literal[True]:
         return True

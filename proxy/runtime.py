@@ -68,11 +68,15 @@ class Runtime:
         """An id that is unique across processes and cheap to make."""
         return f"{self._prefix}-{next(self._numbers):x}"
 
-    def plan_for(self, server: ServerFacts, credential: Credential) -> Plan:
-        """The plan for calls to this server; raises DestinationRefused or SecretUnavailable when none can be made."""
-        plan = self._plans.get(server.id)
-        if plan is None or plan.server is not server or plan.credential is not credential:
-            plan = self._plans[server.id] = self._make_plan(server, credential)
+    def plan_for(self, prepared: Prepared) -> Plan:
+        """The plan for this call; raises DestinationRefused or SecretUnavailable when none can be made."""
+        plan: Plan | None = prepared.plan
+        if plan is None:
+            server, credential = prepared.server, prepared.credential
+            plan = self._plans.get(server.id)
+            if plan is None or plan.server is not server or plan.credential is not credential:
+                plan = self._plans[server.id] = self._make_plan(server, credential)
+            prepared.plan = plan
         return plan
 
     def redirected(self, plan: Plan, target: str) -> Plan:

@@ -122,7 +122,6 @@ class Migration(migrations.Migration):
             ],
             options={
                 'ordering': ('-id',),
-                'indexes': [models.Index(fields=['server_id', 'at'], name='servers_cal_server__4e7be2_idx')],
             },
         ),
         migrations.CreateModel(

@@ -92,7 +92,6 @@ class Call(models.Model):
 
     class Meta:
         ordering = ("-id",)
-        indexes = [models.Index(fields=("server_id", "at"))]
 
     def __str__(self) -> str:
         return f"{self.principal or 'anonymous'} {self.method} on {self.server}: {self.outcome}"
