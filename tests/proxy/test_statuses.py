@@ -270,9 +270,7 @@ def test_a_slow_upstream_is_504_and_names_server_and_phase(gateway: LiveGateway,
 
 
 @pytest.mark.requirement("T30")
-def test_an_answer_over_the_limit_is_refused_or_cut_short(
-    gateway: LiveGateway, cast: Cast, settings: Settings
-) -> None:
+def test_an_answer_over_the_limit_is_refused_or_cut_short(gateway: LiveGateway, cast: Cast, settings: Settings) -> None:
     settings.MAX_RESPONSE_BYTES = 300_000
     declared = answered(gateway, cast, lambda request: result(request, {"text": "x" * 1_000_000}))
     assert declared.status == 502
