@@ -225,23 +225,29 @@ def _client_headers(
 
 async def _relay_body(call: ActiveCall, response: Response, headers: Headers) -> None:
     limit = settings.MAX_RESPONSE_BYTES
-    if response.received > limit or (response.length is not None and response.length > limit):
+    if response.length is not None and response.length > limit:
+        await _too_large(call)
+        return
+    # As long as nothing was passed on, a failure can still be answered in words.
+    data = await response.chunk()
+    if response.received > limit:
         await _too_large(call)
         return
     if response.complete:
-        await call.answer(response.status, headers, response.take() if response.received else b"")
+        await call.answer(response.status, headers, data)
         return
     if response.length is not None:
         headers.append((b"content-length", b"%d" % response.length))
     timeout = call.prepared.server.response_timeout if call.prepared else 0
     await call.start(response.status, headers)
     try:
-        while data := await response.chunk():
+        while data:
             if response.received > limit:
                 call.outcome = "upstream_too_large"
                 raise BodyCut
             await call.piece(data)
             call.enter(Phase.RESPONSE, timeout)
+            data = await response.chunk()
     except UpstreamError as error:
         call.outcome = f"upstream_{error.phase}"
         raise BodyCut from error
