@@ -164,9 +164,7 @@ class VirtualAccountAdmin(AuditedAdmin):
         if change:
             super().save_model(request, obj, form, change)
             return
-        made = create_virtual_account(
-            obj.tenant, name=obj.name, description=obj.description, actor=actor_of(request)
-        )
+        made = create_virtual_account(obj.tenant, name=obj.name, description=obj.description, actor=actor_of(request))
         obj.pk, obj.user = made.pk, made.user
         obj._state.adding = False
 
