@@ -69,9 +69,7 @@ class GatehouseAdminSite(admin.AdminSite):
         if app_label is not None:
             return list(found.values())
         by_key = {
-            f"{label}.{model['object_name'].lower()}": model
-            for label, app in found.items()
-            for model in app["models"]
+            f"{label}.{model['object_name'].lower()}": model for label, app in found.items() for model in app["models"]
         }
         sections: list[Any] = []
         for number, (name, keys) in enumerate(SECTIONS):

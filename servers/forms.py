@@ -26,9 +26,7 @@ from servers.scope import NOTHING, Scope
 from servers.secrets.references import Reference, references_in
 from servers.secrets.resolver import fill, resolve
 
-NO_AUTH_WARNING = (
-    "With No Auth anyone who reaches the endpoint reads what it serves: not for production data."
-)
+NO_AUTH_WARNING = "With No Auth anyone who reaches the endpoint reads what it serves: not for production data."
 ORIGIN_CHANGED = (
     "The endpoint's host changed. Enter the value of %(name)s again: a stored secret is sent only to the host it "
     "was entered for."

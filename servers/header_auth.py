@@ -96,9 +96,7 @@ def store_headers(server: Server, config: AuthConfig, choices: list[HeaderChoice
 def _secret_name(server: Server, header: str) -> tuple[str, str]:
     """A free name for the header's secret, or the one this server alone already uses for it."""
     key = re.sub(r"[^a-z0-9.-]+", "-", header.lower()).strip("-.") or "header"
-    taken = set(
-        StoredSecret.objects.filter(tenant=server.tenant, group=server.slug).values_list("key", flat=True)
-    )
+    taken = set(StoredSecret.objects.filter(tenant=server.tenant, group=server.slug).values_list("key", flat=True))
     used = uses_of_secrets([server.tenant])
     number = 1
     while True:

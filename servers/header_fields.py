@@ -15,9 +15,7 @@ from servers.header_names import check_header_name, check_header_value, check_pu
 from servers.secrets.references import BadReference, references_in
 
 SPARE_ROWS = 1
-BAD_REFERENCE = (
-    "the reference is malformed. Write secret://<tenant>:<group>:<key>, env://<NAME> or file:///<path>."
-)
+BAD_REFERENCE = "the reference is malformed. Write secret://<tenant>:<group>:<key>, env://<NAME> or file:///<path>."
 _MOST_ROWS = 20
 
 
@@ -49,9 +47,7 @@ class HeaderRowsWidget(forms.Widget):
 
     stored: tuple[StoredHeader, ...] = ()
 
-    def render(
-        self, name: str, value: Any, attrs: dict[str, Any] | None = None, renderer: Any = None
-    ) -> SafeString:
+    def render(self, name: str, value: Any, attrs: dict[str, Any] | None = None, renderer: Any = None) -> SafeString:
         rows: list[dict[str, Any]] = []
         shown = {header.name.lower(): header.shown for header in self.stored}
         posted = value if isinstance(value, list) else [HeaderRow(h.name, stored=h.name) for h in self.stored]

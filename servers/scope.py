@@ -70,9 +70,7 @@ class Scope:
         """The servers that the person may change."""
         if self.superuser:
             return Server.objects.all()
-        return Server.objects.filter(
-            Q(tenant__in=self.tenants) | Q(group__in=self.groups) | Q(pk__in=self.servers)
-        )
+        return Server.objects.filter(Q(tenant__in=self.tenants) | Q(group__in=self.groups) | Q(pk__in=self.servers))
 
     def administered_tenants(self) -> QuerySet[Tenant]:
         """The tenants that the person administers."""
@@ -97,9 +95,7 @@ def scope_of(person: Any) -> Scope:
     belongs = dict(Membership.objects.filter(user=person).values_list("tenant_id", "role"))
     administered = frozenset(t for t, role in belongs.items() if role == Membership.Role.ADMIN)
     live = Q(expires_at__isnull=True) | Q(expires_at__gt=timezone.now())
-    rules = AccessRule.objects.filter(live, role=Role.MANAGER).filter(
-        Q(user=person) | Q(team__in=person.groups.all())
-    )
+    rules = AccessRule.objects.filter(live, role=Role.MANAGER).filter(Q(user=person) | Q(team__in=person.groups.all()))
     groups: set[UUID] = set()
     servers: set[UUID] = set()
     reached = set(administered)

@@ -61,9 +61,7 @@ class AuditedAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         """Append the audit event of `create`, `change` or `delete`, where one is defined."""
         action = self.actions_by_event.get(event)
         if action is not None:
-            audit.record(
-                action, actor=actor_of(request), subject=obj, tenant=self.audit_tenant(obj), detail=detail
-            )
+            audit.record(action, actor=actor_of(request), subject=obj, tenant=self.audit_tenant(obj), detail=detail)
 
     def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> Any:
         self.record(request, "create", obj)

@@ -21,12 +21,8 @@ class Role(models.TextChoices):
 class AccessRule(UuidModel):
     """One collaborator: a person or a team, as User or Manager, of a server or of a group of servers (F-501)."""
 
-    server = models.ForeignKey(
-        Server, on_delete=models.CASCADE, related_name="access_rules", null=True, blank=True
-    )
-    group = models.ForeignKey(
-        ServerGroup, on_delete=models.CASCADE, related_name="access_rules", null=True, blank=True
-    )
+    server = models.ForeignKey(Server, on_delete=models.CASCADE, related_name="access_rules", null=True, blank=True)
+    group = models.ForeignKey(ServerGroup, on_delete=models.CASCADE, related_name="access_rules", null=True, blank=True)
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL,
         on_delete=models.CASCADE,
@@ -35,9 +31,7 @@ class AccessRule(UuidModel):
         blank=True,
         verbose_name="person or virtual account",
     )
-    team = models.ForeignKey(
-        Group, on_delete=models.CASCADE, related_name="access_rules", null=True, blank=True
-    )
+    team = models.ForeignKey(Group, on_delete=models.CASCADE, related_name="access_rules", null=True, blank=True)
     role = models.CharField(max_length=10, choices=Role.choices, default=Role.USER)
     expires_at = models.DateTimeField(null=True, blank=True, help_text="Empty: until removed.")
     created_at = models.DateTimeField(auto_now_add=True)
@@ -57,19 +51,23 @@ class AccessRule(UuidModel):
                 violation_error_message="Choose a person or a team, one of the two.",
             ),
             models.UniqueConstraint(
-                fields=("server", "user"), condition=Q(server__isnull=False, user__isnull=False),
+                fields=("server", "user"),
+                condition=Q(server__isnull=False, user__isnull=False),
                 name="one_rule_per_server_and_person",
             ),
             models.UniqueConstraint(
-                fields=("server", "team"), condition=Q(server__isnull=False, team__isnull=False),
+                fields=("server", "team"),
+                condition=Q(server__isnull=False, team__isnull=False),
                 name="one_rule_per_server_and_team",
             ),
             models.UniqueConstraint(
-                fields=("group", "user"), condition=Q(group__isnull=False, user__isnull=False),
+                fields=("group", "user"),
+                condition=Q(group__isnull=False, user__isnull=False),
                 name="one_rule_per_group_and_person",
             ),
             models.UniqueConstraint(
-                fields=("group", "team"), condition=Q(group__isnull=False, team__isnull=False),
+                fields=("group", "team"),
+                condition=Q(group__isnull=False, team__isnull=False),
                 name="one_rule_per_group_and_team",
             ),
         ]

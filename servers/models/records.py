@@ -21,9 +21,7 @@ class AuditEvent(UuidModel):
     at = models.DateTimeField()
     action = models.CharField(max_length=60, help_text="subject:action, for example server:create")
     actor = models.CharField(max_length=200)
-    tenant = models.ForeignKey(
-        Tenant, on_delete=models.PROTECT, related_name="audit_events", null=True, blank=True
-    )
+    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="audit_events", null=True, blank=True)
     subject_id = models.CharField(max_length=100, blank=True)
     subject = models.CharField(max_length=300, blank=True)
     request_id = models.CharField(max_length=64, blank=True)

@@ -42,9 +42,7 @@ class Server(UuidModel):
         FAILING = "failing", "Failing"
 
     tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="servers")
-    group = models.ForeignKey(
-        ServerGroup, on_delete=models.PROTECT, related_name="servers", null=True, blank=True
-    )
+    group = models.ForeignKey(ServerGroup, on_delete=models.PROTECT, related_name="servers", null=True, blank=True)
     kind = models.CharField(max_length=20, choices=Kind.choices, default=Kind.REMOTE)
     name = models.CharField(max_length=200)
     slug = models.CharField(

@@ -136,9 +136,7 @@ def test_a_manager_sees_and_opens_exactly_their_servers(
         for name in ("change", "delete", "history"):
             assert client.get(page(f"servers_server_{name}", server.pk)).status_code in (302, 403, 404)
         client.post(page("servers_server_delete", server.pk), {"post": "yes"})
-        client.post(
-            page("servers_server_changelist"), {"action": "disable", "_selected_action": str(server.pk)}
-        )
+        client.post(page("servers_server_changelist"), {"action": "disable", "_selected_action": str(server.pk)})
         assert Server.objects.get(pk=server.pk).enabled
     assert client.get(page("servers_server_add")).status_code == 403
 
@@ -160,9 +158,7 @@ def test_a_manager_of_a_group_sees_its_servers_and_adds_to_it(cast: Cast, second
     assert client.get(page("servers_servergroup_add")).status_code == 403
 
 
-def test_a_tenant_admin_sees_nothing_of_another_tenant(
-    tenant_admin: Any, cast: Cast, foreign_server: Server
-) -> None:
+def test_a_tenant_admin_sees_nothing_of_another_tenant(tenant_admin: Any, cast: Cast, foreign_server: Server) -> None:
     set_secret(tenant=cast.other_tenant, group="far", key="away", value="x", actor="t")
     now = timezone.now()
     for slug in ("default", "other"):
@@ -351,9 +347,7 @@ def test_what_cannot_work_is_explained_at_the_field(cast: Cast, field: str, valu
 
 
 def test_headers_are_written_as_lines_and_stored_as_data(cast: Cast) -> None:
-    data = form_data(
-        cast.server, static_headers="X-Team: blue\nX-Region: eu", allowed_request_headers="X-Trace\nX-Tag"
-    )
+    data = form_data(cast.server, static_headers="X-Team: blue\nX-Region: eu", allowed_request_headers="X-Trace\nX-Tag")
     assert signed_in(cast.manager).post(page("servers_server_change", cast.server.pk), data).status_code == 302
     stored = Server.objects.get(pk=cast.server.pk)
     assert stored.static_headers == {"X-Team": "blue", "X-Region": "eu"}
@@ -390,7 +384,9 @@ def test_the_lists_need_no_more_queries_for_more_rows(
         for number in range(count):
             name = f"n{Server.objects.count()}-{number}"
             group = ServerGroup.objects.create(tenant=cast.tenant, name=name, slug=name)
-            server = Server.objects.create(tenant=cast.tenant, group=group, name=name, slug=name, url="https://x.example/")
+            server = Server.objects.create(
+                tenant=cast.tenant, group=group, name=name, slug=name, url="https://x.example/"
+            )
             AuthConfig.objects.create(server=server)
 
     from django.db import connection

@@ -87,9 +87,7 @@ def test_changes_of_people_teams_tenants_and_destinations_are_recorded(cast: Cas
     )
     assert made.status_code == 302, made.context["errors"]
     nina = get_user_model().objects.get(username="nina")
-    client.post(
-        page("auth_user_change", nina.pk), {"username": "nina", "email": "n@example.com", "is_active": "on"}
-    )
+    client.post(page("auth_user_change", nina.pk), {"username": "nina", "email": "n@example.com", "is_active": "on"})
     client.post(page("auth_group_add"), {"name": "writers"})
     memberships = {"memberships-TOTAL_FORMS": "1", "memberships-INITIAL_FORMS": "0"}
     client.post(
