@@ -18,7 +18,7 @@ from django.views.decorators.http import require_POST
 from authflows.outbound.credentials import METHODS
 from proxy.probe import ProbeResult, Target, probe, probe_all
 from proxy.probe_http import Step
-from servers import audit
+from servers import audit, health
 from servers.admin.servers import server_form
 from servers.destinations import allow_private
 from servers.egress import parse_destination
@@ -62,6 +62,7 @@ def test_draft(request: HttpRequest) -> HttpResponse:
             connect_timeout=form.cleaned_data.get("connect_timeout") or 10,
         )
         destination = parse_destination(target.url)
+        digest = form.connection_digest()
     except SecretUnavailable as error:
         failed = ProbeResult(ok=False, sentence=error.public_message, step=Step.AUTHENTICATION)
         return _answer(request, name, failed)
@@ -71,10 +72,13 @@ def test_draft(request: HttpRequest) -> HttpResponse:
     if result.private_address and form.cleaned_data.get("allow_private") and scope.superuser:
         allow_private(destination, actor=_actor(request), note=f"MCP server {name}"[:200])
         result = probe(target)
+    note = ""
     if server is not None and not form.has_changed():
         store_health(server, result, actor=_actor(request))
+    elif not result.private_address:  # saving may allow the address, and then this outcome says nothing
+        note = health.note_of(_tested(result), user_id=request.user.pk, values_digest=digest)
     can_allow = f"{destination.host}:{destination.port}" if result.private_address and scope.superuser else ""
-    return _answer(request, name, result, can_allow)
+    return _answer(request, name, result, can_allow, note)
 
 
 @require_POST
@@ -122,11 +126,8 @@ def target_of(server: Server) -> Target:
 
 def store_health(server: Server, result: ProbeResult, *, actor: str) -> None:
     """Keep the outcome on the server's row, with its audit event. No decision depends on it."""
-    health = Server.Health.OK if result.ok else Server.Health.FAILING
     with transaction.atomic():
-        Server.objects.filter(pk=server.pk).update(
-            health=health, health_detail=result.as_dict(), health_at=timezone.now()
-        )
+        health.keep(server, _tested(result))
         audit.record(
             audit.Action.SERVER_TEST,
             actor=actor,
@@ -134,6 +135,10 @@ def store_health(server: Server, result: ProbeResult, *, actor: str) -> None:
             tenant=server.tenant,
             detail={"ok": result.ok, "step": str(result.step), "milliseconds": result.milliseconds},
         )
+
+
+def _tested(result: ProbeResult) -> health.Tested:
+    return health.Tested(ok=result.ok, detail=result.as_dict(), at=timezone.now())
 
 
 def _first_problem(form: ServerForm) -> str | None:
@@ -161,9 +166,9 @@ def _actor(request: HttpRequest) -> str:
     return str(request.user.get_username())
 
 
-def _answer(request: HttpRequest, name: str, result: ProbeResult, can_allow: str = "") -> HttpResponse:
+def _answer(request: HttpRequest, name: str, result: ProbeResult, can_allow: str = "", note: str = "") -> HttpResponse:
     if "application/json" in request.headers.get("accept", ""):
-        return JsonResponse({**result.as_dict(), "can_allow": can_allow})
+        return JsonResponse({**result.as_dict(), "can_allow": can_allow, "note": note})
     return _page(request, [Row(name, "", result)])
 
 

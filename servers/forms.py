@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import ssl
 from typing import Any, ClassVar
 
 from cryptography.x509 import load_pem_x509_certificates
 from django import forms
 from django.core.exceptions import ValidationError
+from django.utils.crypto import salted_hmac
 
 from servers.destinations import AddressCheck, check_address
 from servers.egress import parse_destination, tls_context
@@ -284,6 +286,18 @@ class ServerForm(TenantScopedForm):
         if tenant is None or self.cleaned_data.get("method") != AuthConfig.Method.SHARED_HEADER:
             return []
         return [(c.name, c.plain or fill(c.template, tenant)) for c in self.header_choices]
+
+    def connection_digest(self) -> str:
+        """Stands for all that a test of the connection depends on, secrets included; raises SecretUnavailable."""
+        values = [
+            self.cleaned_data.get("url"),
+            self.cleaned_data.get("method"),
+            self.credential_headers(),
+            self.cleaned_data.get("ca_certificate", ""),
+            sorted(self.cleaned_data.get("static_headers", {}).items()),
+        ]
+        # Keyed, because it goes to a browser: a plain digest would let somebody guess the secret in it.
+        return salted_hmac("gatehouse.connection", json.dumps(values), algorithm="sha256").hexdigest()
 
     def save_authentication(self, server: Server, *, actor: str) -> None:
         """Write the authentication of a saved server: method and headers, plain values into the store."""

@@ -16,7 +16,7 @@ from django.db import connection, transaction
 from django.db.models import F, Model, QuerySet
 from django.db.models.signals import m2m_changed, post_delete, post_save, pre_delete, pre_save
 
-from servers import changes
+from servers import changes, health
 from servers.models.access import AccessRule
 from servers.models.egress import PrivateDestination
 from servers.models.secrets import StoredSecret
@@ -28,6 +28,7 @@ Handler = Callable[..., None]
 _written: dict[type[Model], Handler] = {}
 _about_to_change: dict[type[Model], Handler] = {}
 _HEALTH_FIELDS = frozenset({"health", "health_detail", "health_at", "updated_at"})
+_TESTED_FIELDS = ("url", "ca_certificate", "static_headers")
 _MOVED_FROM = "_gatehouse_moved_from"
 
 
@@ -81,11 +82,18 @@ def _concrete(model: type[Model]) -> type[Model]:
 
 def _server_about_to_change(instance: Server, update_fields: frozenset[str] | None = None, **_: Any) -> None:
     # A new address is a new server: sessions of the old one must not reach it (SE-4, T29).
-    stored = _stored(Server, instance).values_list("url", "session_epoch").first()
-    if stored is not None:
-        url, epoch = stored
-        moved = url != instance.url and (update_fields is None or "url" in update_fields)
-        instance.session_epoch = _later_epoch(instance.session_epoch, epoch, bump=moved)
+    stored = _stored(Server, instance).values("session_epoch", *_TESTED_FIELDS).first()
+    if stored is None:
+        return
+    changed = {
+        name
+        for name in _TESTED_FIELDS
+        if stored[name] != getattr(instance, name) and (update_fields is None or name in update_fields)
+    }
+    instance.session_epoch = _later_epoch(instance.session_epoch, stored["session_epoch"], bump="url" in changed)
+    if changed:
+        health.forget([instance.pk])
+        instance.health, instance.health_detail, instance.health_at = Server.Health.UNKNOWN, {}, None
 
 
 def _auth_config_about_to_change(instance: AuthConfig, update_fields: frozenset[str] | None = None, **_: Any) -> None:
@@ -95,6 +103,8 @@ def _auth_config_about_to_change(instance: AuthConfig, update_fields: frozenset[
         moved = (method, settings) != (instance.method, instance.settings)
         moved = moved and (update_fields is None or bool({"method", "settings"} & update_fields))
         instance.epoch = _later_epoch(instance.epoch, epoch, bump=moved)
+        if moved:
+            health.forget([instance.server_id])
 
 
 def _stored(model: type[Model], instance: Model) -> QuerySet[Any]:
@@ -145,6 +155,7 @@ def _secret_written(instance: StoredSecret, update_fields: frozenset[str] | None
     configs = AuthConfig.objects.filter(server__tenant_id=instance.tenant_id)
     using = [config for config in configs if _mentions(config, instance)]
     AuthConfig.objects.filter(pk__in=[config.pk for config in using]).update(epoch=F("epoch") + 1)
+    health.forget([config.server_id for config in using])
     changes.record_all("server", [config.server_id for config in using])
 
 

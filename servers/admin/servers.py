@@ -17,14 +17,14 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.timesince import timesince
 
-from servers import audit
+from servers import audit, health
 from servers.admin.base import AuditedAdmin, actor_of, confirm
 from servers.admin.collaborators import CollaboratorInline, NewCollaboratorInline, record_collaborators
 from servers.admin.endings import ends_with
 from servers.admin.groups import make_manager
 from servers.destinations import allow_private, check_address
 from servers.egress import parse_destination
-from servers.errors import DestinationRefused
+from servers.errors import DestinationRefused, SecretUnavailable
 from servers.forms import NO_AUTH_WARNING, ServerForm
 from servers.models import Server, Tenant
 from servers.scope import Scope
@@ -143,7 +143,12 @@ class ServerAdmin(AuditedAdmin):
             # Before the transaction of the form begins: the DNS may be slow.
             url = request.POST.get("url", "").strip()
             request.gatehouse_address_check = check_address(url)  # type: ignore[attr-defined]
-        context = {"test_url": self._test_url(), "server_id": object_id or "", **(extra_context or {})}
+        context = {
+            "test_url": self._test_url(),
+            "server_id": object_id or "",
+            "tested": request.POST.get(health.NOTE_FIELD, ""),
+            **(extra_context or {}),
+        }
         return super().changeform_view(request, object_id, form_url, context)
 
     def _may_post(self, request: HttpRequest, object_id: str | None) -> bool:
@@ -169,6 +174,21 @@ class ServerAdmin(AuditedAdmin):
                 row = allow_private(check.destination, actor=actor_of(request), note=f"MCP server {obj.name}"[:200])
                 self.message_user(request, f"The gateway may now call {row}.")
         form.save_authentication(obj, actor=actor_of(request))
+        self._keep_test(request, obj, form)
+
+    @staticmethod
+    def _keep_test(request: HttpRequest, server: Server, form: ServerForm) -> None:
+        """What Test connection said of these very values before they were saved is the server's health."""
+        note = request.POST.get(health.NOTE_FIELD, "")
+        if not note:
+            return
+        try:
+            digest = form.connection_digest()
+        except SecretUnavailable:
+            return
+        tested = health.read_note(note, user_id=request.user.pk, values_digest=digest)
+        if tested is not None:
+            health.keep(server, tested)
 
     def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: bool) -> None:
         super().save_formset(request, form, formset, change)

@@ -127,6 +127,7 @@ def test_a_newcomer_goes_from_the_link_to_a_tool_call(
     page.wait_for_url(f"{origin}/admin/servers/server/")
     server = Server.objects.get()
     assert (server.slug, server.group) == ("desk-calculator", group)
+    assert server.health == Server.Health.OK, "the test before the save counts"
     window.shoot("walk-05-servers")
 
     # The colleague becomes a collaborator.

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import socket
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from django.db import connection as database
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
+from servers import health
 from servers.models import AuditEvent, AuthConfig, PrivateDestination, Server, Tenant
 from servers.secrets.store import set_secret
 from tests.conftest import Cast, allow_private
@@ -108,6 +114,131 @@ def test_a_saved_server_keeps_its_health(cast: Cast) -> None:
     assert server.health_detail["tools"] == 2
     event = AuditEvent.objects.get(action="server:test")
     assert (event.actor, event.detail["ok"]) == ("manager", True)
+
+
+def saved(person: Any, data: dict[str, Any], note: str) -> Server:
+    """The server that the add form makes when it posts what the test gave it."""
+    data = data | {"tenant": str(Tenant.objects.get(slug="default").pk), "tested": note}
+    answer = signed_in(person).post(page("servers_server_add"), data)
+    assert answer.status_code == 302, answer.context["errors"]
+    return Server.objects.get(slug=data["slug"])
+
+
+def test_a_test_before_the_first_save_is_the_health_of_the_new_server(cast: Cast) -> None:
+    with serving(requiring(calculator(), "X-Key", CANARY)) as url:
+        allow_private(url)
+        good = form_data(url=url, static_headers="X-Team: a") | headers(("X-Key", CANARY, ""))
+        bad = form_data(url=url, slug="bad", name="Bad") | headers(("X-Key", "wrong", ""))
+        notes = [draft(cast.admin, data).json()["note"] for data in (good, bad)]
+        server, refused = saved(cast.admin, good, notes[0]), saved(cast.admin, bad, notes[1])
+    assert (server.health, server.health_detail["tools"]) == ("ok", 2)
+    assert server.health_at is not None
+    assert timezone.now() - server.health_at < timedelta(minutes=1)
+    assert refused.health == "failing"
+    assert "401" in refused.health_detail["sentence"]
+    assert CANARY not in str(server.health_detail)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"url": "http://127.0.0.1:9/other"},
+        {"method": "none"},
+        {"headers-0-value": "another-value"},
+        {"headers-0-name": "X-Other"},
+        {"static_headers": "X-Team: b"},
+    ],
+    ids=lambda changed: next(iter(changed)),
+)
+def test_a_test_says_nothing_about_other_values(cast: Cast, changed: dict[str, str]) -> None:
+    tested = form_data(static_headers="X-Team: a") | headers(("X-Key", CANARY, ""))
+    allow_private(tested["url"])
+    note = draft(cast.admin, tested).json()["note"]
+    assert note
+    assert saved(cast.admin, tested | {"slug": "same", "name": "Same"}, note).health == "failing"
+    assert saved(cast.admin, tested | changed, note).health == "unknown"
+
+
+def test_a_note_that_is_altered_or_another_persons_counts_for_nothing(cast: Cast) -> None:
+    tested = form_data()
+    allow_private(tested["url"])
+    note = draft(cast.admin, tested).json()["note"]
+    other = type(cast.admin).objects.create_superuser("root", "root@example.com")
+    assert saved(other, tested | {"slug": "one"}, note).health == "unknown"
+    altered = note.replace(":", ":A", 1)
+    assert saved(cast.admin, tested | {"slug": "two"}, altered).health == "unknown"
+    assert saved(cast.admin, tested | {"slug": "three"}, "").health == "unknown"
+
+
+def test_a_note_counts_for_a_quarter_of_an_hour(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
+    tested = form_data()
+    allow_private(tested["url"])
+    note = draft(cast.admin, tested).json()["note"]
+    client = signed_in(cast.admin)
+    late = time.time() + health.NOTE_SECONDS + 5
+    monkeypatch.setattr("django.core.signing.time", SimpleNamespace(time=lambda: late))
+    data = tested | {"tenant": str(cast.tenant.pk), "tested": note}
+    assert client.post(page("servers_server_add"), data).status_code == 302
+    assert Server.objects.get(slug="new-one").health == "unknown"
+
+
+def test_a_refused_private_address_is_not_kept_since_saving_may_allow_it(cast: Cast) -> None:
+    answer = draft(cast.admin, form_data()).json()
+    assert (answer["ok"], answer["note"]) == (False, "")
+
+
+def test_values_of_a_saved_server_are_tested_and_then_saved(cast: Cast) -> None:
+    with serving(calculator()) as url:
+        allow_private(url)
+        data = form_data(cast.server, url=url, server_id=str(cast.server.pk))
+        note = draft(cast.manager, data).json()["note"]
+        answer = signed_in(cast.manager).post(page("servers_server_change", cast.server.pk), data | {"tested": note})
+    assert answer.status_code == 302, answer.context["errors"]
+    assert Server.objects.get(pk=cast.server.pk).health == "ok"
+
+
+def _change_config(cast: Cast) -> None:
+    config = AuthConfig.objects.get(server=cast.server)
+    config.set_header_templates([("X-Key", "secret://default:calculator:other")])
+    config.save()
+
+
+def _change_server(**values: Any) -> Callable[[Cast], None]:
+    def change(cast: Cast) -> None:
+        server = Server.objects.get(pk=cast.server.pk)
+        for name, value in values.items():
+            setattr(server, name, value)
+        server.save()
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "health_after"),
+    [
+        (_change_server(url="https://elsewhere.example/mcp"), "unknown"),
+        (_change_server(static_headers={"X-Team": "b"}), "unknown"),
+        (_change_server(ca_certificate="x"), "unknown"),
+        (_change_config, "unknown"),
+        (lambda c: set_secret(tenant=c.tenant, group="calculator", key="x-key", value="new", actor="t"), "unknown"),
+        (_change_server(description="text", enabled=False), "ok"),
+        (lambda c: set_secret(tenant=c.tenant, group="calculator", key="y-key", value="new", actor="t"), "ok"),
+    ],
+    ids=["url", "extra headers", "authorities", "headers", "a secret's value", "description", "another secret"],
+)
+def test_what_a_test_depends_on_makes_it_void_when_it_changes(
+    cast: Cast, change: Callable[[Cast], None], health_after: str
+) -> None:
+    set_secret(tenant=cast.tenant, group="calculator", key="x-key", value=CANARY, actor="t")
+    config = AuthConfig.objects.get(server=cast.server)
+    config.method = "shared_header"
+    config.set_header_templates([("X-Key", "secret://default:calculator:x-key")])
+    config.save()
+    Server.objects.update(health="ok", health_at=timezone.now(), health_detail={"tools": 2})
+    change(cast)
+    server = Server.objects.get(pk=cast.server.pk)
+    assert server.health == health_after
+    assert (server.health_at is None, server.health_detail == {}) == (health_after == "unknown",) * 2
 
 
 def test_several_servers_are_tested_from_the_list(cast: Cast) -> None:

@@ -63,6 +63,7 @@
     if (!section) return;
     const button = section.querySelector("#gh-test-button");
     const result = section.querySelector("#gh-test-result");
+    const note = section.querySelector("#gh-tested"); // carries the outcome to the save
     button.hidden = false;
     let running = null;
 
@@ -70,6 +71,7 @@
       if (running) running.abort();
       running = new AbortController();
       button.disabled = true;
+      note.value = "";
       result.replaceChildren(line("Testing: address, TLS, authentication, tools…"));
       const data = new FormData(form);
       for (const [name, value] of Object.entries(extra || {})) data.set(name, value);
@@ -95,6 +97,7 @@
     };
 
     const show = (answer) => {
+      note.value = answer.note || "";
       const box = verdict(answer.ok, answer.sentence);
       const facts = [
         ["Failing step", answer.ok ? "" : answer.step],
