@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NoReturn
 
 from django.db import models
 
@@ -12,6 +12,19 @@ from servers.models.tenants import Tenant
 
 class AppendOnlyError(Exception):
     """Somebody tried to change or delete an audit row."""
+
+
+class AuditEvents(models.QuerySet["AuditEvent"]):
+    """Audit rows to read. What would change, delete or add several of them past the chain is refused."""
+
+    def update(self, **kwargs: Any) -> NoReturn:
+        raise AppendOnlyError("Audit events cannot be changed.")
+
+    def delete(self) -> NoReturn:
+        raise AppendOnlyError("Audit events cannot be deleted.")
+
+    def bulk_create(self, *args: Any, **kwargs: Any) -> NoReturn:
+        raise AppendOnlyError("Audit events are added one by one, with servers.audit.record.")
 
 
 class AuditEvent(UuidModel):
@@ -28,6 +41,8 @@ class AuditEvent(UuidModel):
     detail = models.JSONField(default=dict)
     previous_hash = models.CharField(max_length=64)
     hash = models.CharField(max_length=64)
+
+    objects = AuditEvents.as_manager()
 
     class Meta:
         ordering = ("-sequence",)
