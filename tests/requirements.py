@@ -113,5 +113,5 @@ EARLY: Final = {
 
 KNOWN: Final = {**EXPECTED, **EARLY}
 
-MISSING_TESTS_FAIL: Final = False
+MISSING_TESTS_FAIL: Final = True
 """Whether a run of the whole suite fails when an expected requirement has no test."""
