@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 
 POLL_SECONDS: Final = 0.4
 STALE_AFTER_SECONDS: Final = 5.0
+EVERYTHING: Final = "everything"
+"""The kind that says: whatever you remember may be wrong. Every cache is empty by then."""
 _GAP_SECONDS: Final = 600.0
 _MOST_GAPS: Final = 100
 _FORGET_AFTER_SECONDS: Final = 300.0
@@ -42,7 +44,10 @@ Value = TypeVar("Value")
 
 
 def listen(listener: Listener) -> Callable[[], None]:
-    """Call `listener(kind, key)` for every change, from whichever thread learns of it; returns how to end that."""
+    """Call `listener(kind, key)` for every change, from whichever thread learns of it; returns how to end that.
+
+    `EVERYTHING` is a kind too, with an empty key: changes may have gone unheard.
+    """
     _listeners.append(listener)
     return lambda: _listeners.remove(listener)
 
@@ -78,6 +83,12 @@ def forget_everything() -> None:
     """Empty every cache of this process."""
     for cache in list(_caches):
         cache.clear()
+
+
+def doubt_everything() -> None:
+    """Empty every cache and tell the listeners, so that what is open is decided anew from the database."""
+    forget_everything()
+    apply(EVERYTHING, "")
 
 
 class NotCached(Exception):
@@ -245,7 +256,7 @@ class Feed:
         self._last = max(0, newest - _REREAD_AT_START)
         self._gaps = []
         self._knows_position = True
-        forget_everything()
+        doubt_everything()
 
     def _wanted(self) -> Q:
         wanted = Q(id__gt=self._last)
@@ -273,6 +284,9 @@ class Feed:
                     log.exception("the change feed cannot be read")
                 readable = False
                 _close_connection()
+                if not self.is_fresh():
+                    # New calls are refused; open ones go on only if the database still says so, asked each time.
+                    doubt_everything()
             else:
                 if not readable:
                     log.warning("the change feed can be read again")

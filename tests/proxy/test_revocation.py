@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
+from django.db import connection as database
 from django.utils import timezone
 
 from authflows.inbound.api_keys import create_key, revoke_key
@@ -238,6 +239,25 @@ def test_changes_that_concern_nobody_end_no_stream(stage: Stage, cast: Cast) -> 
     assert caller.chunk() == b""
     assert other.chunk() == b""
     assert other_asked.left_by_gateway()
+
+
+@pytest.mark.requirement("T9")
+def test_while_the_feed_cannot_be_read_an_open_stream_lives_only_as_the_database_says(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caller, asked = stage.stream()
+    asked.piece(b"data: {}\n\n")
+    assert caller.event() == b"data: {}\n\n"
+    with database.cursor() as cursor:
+        cursor.execute("ALTER TABLE servers_change RENAME TO servers_change_away")
+    try:
+        ApiKey.objects.filter(name="laptop").update(revoked_at=timezone.now())  # as another process would
+        monkeypatch.setattr(changes.feed, "_read_at", changes.feed._read_at - changes.STALE_AFTER_SECONDS)
+        assert caller.chunk() == b""
+    finally:
+        with database.cursor() as cursor:
+            cursor.execute("ALTER TABLE servers_change_away RENAME TO servers_change")
+    the_record(outcome="access_ended", status=200)
 
 
 @pytest.mark.requirement("T9")

@@ -22,14 +22,18 @@ PATIENCE = 30
 
 
 class Listener:
-    """What this process was told, in order."""
+    """What this process was told, in order; that everything may have changed is counted apart."""
 
     def __init__(self) -> None:
         self.heard: list[tuple[str, str]] = []
+        self.doubts = 0
         self._waiting: dict[tuple[str, str], threading.Event] = {}
 
     def __call__(self, kind: str, key: str) -> None:
-        self.heard.append((kind, key))
+        if kind == changes.EVERYTHING:
+            self.doubts += 1
+        else:
+            self.heard.append((kind, key))
         if event := self._waiting.get((kind, key)):
             event.set()
 
@@ -269,6 +273,51 @@ def test_after_a_long_sleep_every_cache_is_emptied(feed: Feed, clock: Clock) -> 
     clock.passed += 400
     feed.poll()
     assert cache.peek("kept") is None
+
+
+@pytest.mark.requirement("T9", "T10")
+@pytest.mark.django_db(transaction=True)
+def test_listeners_hear_that_everything_may_have_changed_when_the_feed_begins_anew(
+    feed: Feed, listener: Listener, clock: Clock
+) -> None:
+    """Rows may have gone unread: open calls are decided anew, from emptied caches."""
+    cache: Cache[str, str] = Cache()
+    remembered: list[str | None] = []
+    end = changes.listen(lambda kind, _: remembered.append(cache.peek("kept")) if kind == changes.EVERYTHING else None)
+    try:
+        feed.poll()
+        feed.poll()
+        assert listener.doubts == 1
+        cache.get("kept", lambda: "value")
+        clock.passed += 400
+        feed.poll()
+        assert listener.doubts == 2
+        assert remembered == [None, None]
+    finally:
+        end()
+
+
+@pytest.mark.requirement("T9", "T10")
+@pytest.mark.django_db(transaction=True)
+def test_everything_is_doubted_while_the_feed_is_stale_and_not_before(
+    feed: Feed, listener: Listener, clock: Clock
+) -> None:
+    feed.start()
+    lost = Heard("cannot be read")
+    logger = logging.getLogger("servers.changes")
+    logger.addHandler(lost)
+    rename("servers_change", "servers_change_away")
+    try:
+        assert lost.event.wait(PATIENCE)
+        assert listener.doubts == 1, "an outage of less than five seconds costs nothing"
+        doubted = listener.expect(changes.EVERYTHING, "")
+        assert not doubted.is_set()
+        clock.passed += changes.STALE_AFTER_SECONDS
+        assert doubted.wait(PATIENCE)
+        assert not feed.is_fresh()
+    finally:
+        rename("servers_change_away", "servers_change")
+        logger.removeHandler(lost)
 
 
 class Heard(logging.Handler):
