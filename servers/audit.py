@@ -55,6 +55,7 @@ class Action(StrEnum):
     DESTINATION_REMOVE = "private_destination:remove"
     TENANT_CREATE = "tenant:create"
     TENANT_CHANGE = "tenant:change"
+    TEAM_CHANGE = "team:change"
     PERSON_CHANGE = "person:change"
     KEYS_ROTATE = "key_ring:rotate"
     CALLS_LOST = "call_records:lost"
@@ -68,7 +69,11 @@ def record(
     tenant: Tenant | None = None,
     detail: dict[str, Any] | None = None,
 ) -> AuditEvent:
-    """Append one event in the current transaction. `detail` names fields and counts, never secret values."""
+    """Append one event in the current transaction. `detail` names fields and counts, never secret values.
+
+    The end of the chain stays locked until the transaction ends: call this last, after the writes that it tells
+    of, or two transactions may wait for each other.
+    """
     with transaction.atomic():
         AuditHead.objects.get_or_create(id=1)
         head = AuditHead.objects.select_for_update().get(id=1)

@@ -17,13 +17,13 @@ from servers.admin.base import AuditedAdmin
 from servers.people import VIRTUAL_PREFIX
 
 User = get_user_model()
-_EVENTS = dict.fromkeys(("create", "change", "delete"), audit.Action.PERSON_CHANGE)
+_EVENTS = ("create", "change", "delete")
 
 
 class PersonAdmin(AuditedAdmin, UserAdmin):  # type: ignore[type-arg]
     """People. Virtual accounts have pages of their own."""
 
-    actions_by_event = _EVENTS
+    actions_by_event = dict.fromkeys(_EVENTS, audit.Action.PERSON_CHANGE)
     list_display = ("username", "email", "first_name", "last_name", "is_active", "is_superuser", "last_login")
     list_filter = ("is_active", "is_superuser", "groups")
     filter_horizontal = ("groups",)
@@ -69,7 +69,7 @@ class PersonAdmin(AuditedAdmin, UserAdmin):  # type: ignore[type-arg]
 class TeamAdmin(AuditedAdmin, GroupAdmin):
     """Teams are Django groups: their members may be collaborators together."""
 
-    actions_by_event = _EVENTS
+    actions_by_event = dict.fromkeys(_EVENTS, audit.Action.TEAM_CHANGE)
     fields = ("name",)
     list_display = ("name", "members")
     search_fields = ("name",)
@@ -86,7 +86,7 @@ class TeamAdmin(AuditedAdmin, GroupAdmin):
         return int(getattr(team, "member_total", 0))
 
     def record(self, request: HttpRequest, event: str, obj: Any, detail: dict[str, Any] | None = None) -> None:
-        super().record(request, event, obj, {"event": event, "team": obj.name, **(detail or {})})
+        super().record(request, event, obj, {"event": event, **(detail or {})})
 
 
 for model, page in ((User, PersonAdmin), (Group, TeamAdmin)):
