@@ -301,7 +301,9 @@ class ServerForm(TenantScopedForm):
 
     def save_authentication(self, server: Server, *, actor: str) -> None:
         """Write the authentication of a saved server: method and headers, plain values into the store."""
-        config = AuthConfig.objects.filter(server=server).first() or AuthConfig(server=server)
+        # Locked before a stored secret's audit event locks the end of the chain, as everywhere.
+        rows = AuthConfig.objects.select_for_update()
+        config = rows.filter(server=server).first() or AuthConfig(server=server)
         config.method = AuthConfig.Method(self.cleaned_data["method"])
         if config.method == AuthConfig.Method.SHARED_HEADER:
             store_headers(server, config, self.header_choices, actor=actor)

@@ -44,11 +44,8 @@ def what_ends_with(account: VirtualAccount) -> dict[str, int]:
 def delete_virtual_account(account: VirtualAccount, *, actor: str) -> None:
     """Remove the account with its user, keys and rules: refused everywhere within a second."""
     with transaction.atomic():
-        audit.record(
-            audit.Action.VIRTUAL_ACCOUNT_DELETE,
-            actor=actor,
-            subject=account,
-            tenant=account.tenant,
-            detail=dict(what_ends_with(account)),
-        )
+        detail = dict(what_ends_with(account))
         account.user.delete()
+        audit.record(
+            audit.Action.VIRTUAL_ACCOUNT_DELETE, actor=actor, subject=account, tenant=account.tenant, detail=detail
+        )

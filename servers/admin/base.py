@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Any, ClassVar
 
 from django import forms
@@ -79,8 +80,9 @@ class AuditedAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     def delete_model(self, request: HttpRequest, obj: Any) -> None:
         with transaction.atomic():
-            self.record(request, "delete", obj, self.what_ends(obj))
+            detail, gone = self.what_ends(obj), copy(obj)  # deleting takes the id from `obj`
             super().delete_model(request, obj)
+            self.record(request, "delete", gone, detail)
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         with transaction.atomic():

@@ -224,13 +224,14 @@ class ServerAdmin(AuditedAdmin):
         self._set_enabled(request, queryset, False)
 
     def _set_enabled(self, request: HttpRequest, queryset: QuerySet[Server], enabled: bool) -> None:
-        count = 0
         with transaction.atomic():
-            for server in queryset.select_related("tenant").exclude(enabled=enabled):
+            changed = list(queryset.select_related("tenant").exclude(enabled=enabled))
+            for server in changed:
                 server.enabled = enabled
                 server.save(update_fields=["enabled", "updated_at"])
+            for server in changed:
                 self.record(request, "change", server, {"fields": ["Enabled"], "enabled": enabled})
-                count += 1
+        count = len(changed)
         word = "enabled" if enabled else "disabled: every call to it is refused"
         self.message_user(request, f"{count} server{'s' if count != 1 else ''} {word}.", messages.SUCCESS)
 
