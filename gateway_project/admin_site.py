@@ -158,7 +158,7 @@ def _keys_url() -> str:
 
 def numbers(scope: Scope) -> dict[str, Any]:
     """Servers by health, and the calls of the last 24 hours, of what the person administers."""
-    from servers.models import Call, Server, Tenant
+    from servers.models import IS_ERROR, Call, Server, Tenant
 
     health = dict(scope.visible_servers().order_by().values_list("health").annotate(Count("pk")))
     calls = Call.objects.filter(at__gte=timezone.now() - timedelta(hours=24))
@@ -166,7 +166,7 @@ def numbers(scope: Scope) -> dict[str, Any]:
         slugs = list(Tenant.objects.filter(pk__in=scope.tenants).values_list("slug", flat=True))
         mine = list(scope.visible_servers().values_list("pk", flat=True))
         calls = calls.filter(Q(tenant__in=slugs) | Q(server_id__in=mine))
-    totals = calls.aggregate(calls=Count("pk"), errors=Count("pk", filter=~Q(outcome="ok")))
+    totals = calls.aggregate(calls=Count("pk"), errors=Count("pk", filter=IS_ERROR))
     return {
         "health": [
             {"value": value, "label": label, "count": health.get(value, 0)} for value, label in Server.Health.choices

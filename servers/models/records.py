@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 from django.db import models
 
@@ -73,6 +73,12 @@ class AuditHead(models.Model):
 
     def __str__(self) -> str:
         return f"{self.sequence} {self.hash[:12]}"
+
+
+# A stream that somebody closes, that reaches its longest time or that the gateway ends on purpose is no error.
+ENDS_WITHOUT_ERROR: Final = frozenset({"ok", "client_disconnected", "timeout", "access_ended", "shutdown"})
+IS_ERROR: Final = ~models.Q(outcome__in=ENDS_WITHOUT_ERROR)
+"""Which `Call` rows count as calls with errors, wherever they are counted."""
 
 
 class Call(models.Model):

@@ -16,6 +16,7 @@ from proxy.in_flight import EndedBy
 from proxy.upstream import Phase
 from servers.access import Reason
 from servers.audit import Action
+from servers.models.records import ENDS_WITHOUT_ERROR
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
@@ -119,6 +120,7 @@ def test_every_outcome_is_documented() -> None:
         )
     documented = set(coded(text("docs/errors.md")))
     assert made <= documented
+    assert {"ok"} < ENDS_WITHOUT_ERROR <= {"ok", *EndedBy}, "only ends that the gateway knows"
 
 
 def test_every_command_of_ours_is_documented_and_every_documented_command_exists() -> None:

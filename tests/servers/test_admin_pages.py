@@ -49,6 +49,21 @@ def test_the_index_counts_what_the_person_administers(cast: Cast) -> None:
     assert sum(row["count"] for row in everything["health"]) == 2
 
 
+@pytest.mark.parametrize(
+    ("outcome", "errors"),
+    [
+        ("ok", 0), ("client_disconnected", 0), ("timeout", 0), ("access_ended", 0), ("shutdown", 0),
+        ("client_stalled", 1), ("timeout_response", 1), ("upstream_body", 1), ("no_rule", 1), ("internal", 1),
+    ],
+)  # fmt: skip
+def test_a_stream_that_ends_as_streams_do_is_no_error(cast: Cast, outcome: str, errors: int) -> None:
+    Call.objects.create(
+        at=timezone.now(), request_id="r", tenant="default", server="calculator", server_id=cast.server.pk,
+        http_method="GET", decision="allowed", status=200, outcome=outcome, bytes_in=1, bytes_out=1, milliseconds=1,
+    )  # fmt: skip
+    assert signed_in(cast.manager).get(page("index")).context["numbers"]["errors"] == errors
+
+
 def test_the_set_up_steps_are_ticked_and_then_gone(cast: Cast) -> None:
     client = signed_in(cast.admin)
     steps = client.get(page("index")).context["steps"]
@@ -102,9 +117,11 @@ def test_changes_of_people_teams_tenants_and_destinations_are_recorded(cast: Cas
     assert Group.objects.filter(name="writers").exists()
     actions = list(AuditEvent.objects.order_by("sequence").values_list("action", flat=True))
     assert actions == [
-        "person:change", "person:change", "person:change", "tenant:change", "tenant:create",
+        "person:change", "person:change", "team:change", "tenant:change", "tenant:create",
         "private_destination:allow", "private_destination:remove",
     ]  # fmt: skip
+    removed = AuditEvent.objects.get(action="private_destination:remove")
+    assert (removed.subject, removed.subject_id) == ("calc.internal:9000", str(place.pk)), "though it is gone"
     details = " ".join(str(event.detail) for event in AuditEvent.objects.all())
     assert password not in details
     assert "n@example.com" not in details
