@@ -28,9 +28,9 @@ def chromium_path() -> str:
     pytest.skip(reason)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
-    """One Chromium for all browser tests."""
+    """One Chromium for all browser tests; while it runs, this thread has an event loop running."""
     path = chromium_path()
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
