@@ -53,7 +53,10 @@ def find(tenant_slug: str, slug: str, *, may_load: bool = True) -> ServerFacts |
 
 def facts_of(server: Server) -> ServerFacts:
     """The facts of a row, straight from the database: for pages, tests of a connection and explanations."""
-    config = AuthConfig.objects.filter(server=server).first()
+    return _facts(server, AuthConfig.objects.filter(server=server).first())
+
+
+def _facts(server: Server, config: AuthConfig | None) -> ServerFacts:
     return ServerFacts(
         id=server.id,
         tenant_id=server.tenant_id,
@@ -128,8 +131,9 @@ def concerning(principal: Principal) -> list[tuple[Server, Rules]]:
 def _load(tenant_slug: str, slug: str) -> ServerFacts | None:
     if "\0" in tenant_slug + slug:
         return None  # PostgreSQL fails instead of finding nothing
-    server = Server.objects.select_related("tenant").filter(tenant__slug=tenant_slug, slug=slug).first()
-    return facts_of(server) if server else None
+    rows = Server.objects.select_related("tenant", "auth_config")
+    server = rows.filter(tenant__slug=tenant_slug, slug=slug).first()
+    return _facts(server, getattr(server, "auth_config", None)) if server else None
 
 
 def _on_change(kind: str, key: str) -> None:

@@ -72,7 +72,8 @@ def authenticate(header: bytes | None, *, now: float, may_load: bool = True) -> 
 
 
 def _load_key(digest: str) -> Principal | None:
-    key = ApiKey.objects.select_related("owner").filter(digest=digest, revoked_at__isnull=True).first()
+    keys = ApiKey.objects.select_related("owner__virtual_account")
+    key = keys.filter(digest=digest, revoked_at__isnull=True).first()
     if key is None:
         return None
     limited_to = frozenset(key.servers.values_list("pk", flat=True)) if key.limited else None

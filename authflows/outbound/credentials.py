@@ -64,10 +64,11 @@ def credential_for(principal: Principal, server: ServerFacts, *, may_load: bool 
 
 
 def _open(server: ServerFacts) -> Credential:
-    row = Server.objects.select_related("tenant").filter(pk=server.id).first()
+    # Anew from the database: `server` may be from before a change whose eviction is already over.
+    row = Server.objects.select_related("tenant", "auth_config").filter(pk=server.id).first()
     if row is None:
         raise SecretUnavailable(f"The server {server.name} was removed a moment ago.")
-    config = AuthConfig.objects.filter(server=row).first() or AuthConfig(server=row)
+    config = getattr(row, "auth_config", None) or AuthConfig(server=row)
     headers = tuple(METHODS[AuthConfig.Method(config.method)](row, config))
     references = [one for _, template in config.header_templates() for one in references_in(template)]
     from_file = any(isinstance(one, FileReference) for one in references)
