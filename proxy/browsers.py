@@ -29,13 +29,13 @@ def is_allowed_origin(origin: bytes) -> bool:
     return origin.decode("latin-1") in settings.ALLOWED_ORIGINS
 
 
-def cross_origin_headers(origin: bytes) -> Headers:
+def cross_origin_headers(origin: bytes) -> tuple[tuple[bytes, bytes], ...]:
     """What an answer to an allowed origin carries besides."""
-    return [
+    return (
         (b"access-control-allow-origin", origin),
         (b"access-control-expose-headers", _EXPOSED),
         (b"vary", b"Origin"),
-    ]
+    )
 
 
 def preflight_headers(origin: bytes, wanted: bytes) -> Headers:

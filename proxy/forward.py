@@ -47,6 +47,9 @@ _WHAT_FAILED: Final[Mapping[UpstreamPhase, str]] = {
 }
 
 
+_SMALLEST_SETTING: Final = 1024
+
+
 class BodyCut(Exception):
     """The answer had begun and cannot be completed; the client's connection has to be closed."""
 
@@ -224,13 +227,9 @@ def _client_headers(
 
 
 async def _relay_body(call: ActiveCall, response: Response, headers: Headers) -> None:
-    limit = settings.MAX_RESPONSE_BYTES
-    if response.length is not None and response.length > limit:
-        await _too_large(call)
-        return
     # As long as nothing was passed on, a failure can still be answered in words.
-    data = await response.chunk()
-    if response.received > limit:
+    data = response.take() if response.complete else await response.chunk()
+    if _is_too_large(response.received) or _is_too_large(response.length or 0):
         await _too_large(call)
         return
     if response.complete:
@@ -242,7 +241,7 @@ async def _relay_body(call: ActiveCall, response: Response, headers: Headers) ->
     await call.start(response.status, headers)
     try:
         while data:
-            if response.received > limit:
+            if _is_too_large(response.received):
                 call.outcome = "upstream_too_large"
                 raise BodyCut
             await call.piece(data)
@@ -252,6 +251,11 @@ async def _relay_body(call: ActiveCall, response: Response, headers: Headers) ->
         call.outcome = f"upstream_{error.phase}"
         raise BodyCut from error
     await call.finish()
+
+
+def _is_too_large(size: int) -> bool:
+    # The setting is at least a kilobyte; most answers are smaller and need not look it up.
+    return size > _SMALLEST_SETTING and size > settings.MAX_RESPONSE_BYTES
 
 
 async def _relay_stream(call: ActiveCall, runtime: Runtime, response: Response, headers: Headers) -> None:

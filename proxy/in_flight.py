@@ -14,6 +14,7 @@ from enum import StrEnum
 from math import inf
 from time import monotonic, time
 from typing import Any, Final
+from uuid import UUID
 
 from django.conf import settings
 
@@ -56,44 +57,36 @@ class EndedBy(StrEnum):
 class ActiveCall:
     """One request in flight: its way back to the client, its deadline, and what its record will say."""
 
-    __slots__ = (
-        "began",
-        "bytes_in",
-        "bytes_out",
-        "changes_seen",
-        "client",
-        "cors",
-        "credential",
-        "deadline",
-        "decision",
-        "ended_by",
-        "http_method",
-        "knock",
-        "last_sent",
-        "message",
-        "mid_event",
-        "outcome",
-        "phase",
-        "prepared",
-        "principal_id",
-        "principal_label",
-        "receive",
-        "recheck_at",
-        "request_id",
-        "response",
-        "send",
-        "sending",
-        "server_id",
-        "stalled_since",
-        "started",
-        "status",
-        "streaming",
-        "tail",
-        "task",
-        "upstream_status",
-        "watchable",
-        "watcher",
-    )
+    # What most calls never change stands here, so that a call is made cheaply.
+    deadline = 0.0
+    recheck_at = inf
+    phase = Phase.REQUEST
+    ended_by: EndedBy | None = None
+    watchable = False
+    watcher: asyncio.Task[None] | None = None
+    started = False
+    streaming = False
+    mid_event = False
+    tail = b""
+    sending = False
+    stalled_since = 0.0
+    last_sent = 0.0
+    prepared: Prepared | None = None
+    response: Response | None = None
+    cors: tuple[tuple[bytes, bytes], ...] = ()
+    # For the record:
+    message: Message = NO_BODY
+    client = ""
+    principal_id: int | None = None
+    principal_label = ""
+    credential = ""
+    server_id: UUID | None = None
+    decision = ""
+    outcome = "ok"
+    status = 0
+    upstream_status: int | None = None
+    bytes_in = 0
+    bytes_out = 0
 
     def __init__(
         self,
@@ -112,35 +105,6 @@ class ActiveCall:
         self.task = asyncio.current_task(loop)
         self.began = monotonic()
         self.changes_seen = _changes_seen
-        self.deadline = 0.0
-        self.recheck_at = inf
-        self.phase = Phase.REQUEST
-        self.ended_by: EndedBy | None = None
-        self.watchable = False
-        self.watcher: asyncio.Task[None] | None = None
-        self.started = False
-        self.streaming = False
-        self.mid_event = False
-        self.tail = b""
-        self.sending = False
-        self.stalled_since = 0.0
-        self.last_sent = 0.0
-        self.prepared: Prepared | None = None
-        self.response: Response | None = None
-        self.cors: Headers = []
-        # For the record:
-        self.message: Message = NO_BODY
-        self.client = ""
-        self.principal_id: int | None = None
-        self.principal_label = ""
-        self.credential = ""
-        self.server_id: Any = None
-        self.decision = ""
-        self.outcome = "ok"
-        self.status = 0
-        self.upstream_status: int | None = None
-        self.bytes_in = 0
-        self.bytes_out = 0
 
     def enter(self, phase: Phase, seconds: float) -> None:
         """Wait for something else from now on, for at most `seconds`."""

@@ -55,6 +55,7 @@ class Response:
         "_buffered",
         "_chunks",
         "_connection",
+        "_head_waiter",
         "_loop",
         "_waiter",
         "complete",
@@ -73,6 +74,7 @@ class Response:
         self._chunks: deque[bytes] = deque()
         self._buffered = 0
         self._waiter: asyncio.Future[None] | None = None
+        self._head_waiter: asyncio.Future[None] | None = None
         self.status = 0
         self.headers: list[tuple[bytes, bytes]] = []
         self.head_complete = False
@@ -89,12 +91,20 @@ class Response:
                 return value
         return None
 
-    async def head(self) -> None:
-        """Wait for status and headers; raises UpstreamError."""
-        while not self.head_complete:
-            if self.error is not None:
-                raise self.error
-            await self._wait()
+    def head(self) -> asyncio.Future[None]:
+        """Wait for status and headers; raises UpstreamError. A future, so that no coroutine stands between."""
+        self._head_waiter = waiter = self._loop.create_future()
+        self._tell_head()
+        return waiter
+
+    def _tell_head(self) -> None:
+        waiter = self._head_waiter
+        if waiter is None or waiter.done():
+            return
+        if self.head_complete:
+            waiter.set_result(None)
+        elif self.error is not None:
+            waiter.set_exception(self.error)
 
     async def chunk(self) -> bytes:
         """What has arrived of the body since the last call; empty at its end. Raises UpstreamError."""
@@ -134,6 +144,8 @@ class Response:
 
     def wake(self) -> None:
         """Continue whoever waits for this response."""
+        if self._head_waiter is not None:
+            self._tell_head()
         waiter = self._waiter
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
