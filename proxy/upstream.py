@@ -415,7 +415,7 @@ _destinations_version = 0
 
 def _on_change(kind: str, _: str) -> None:
     global _destinations_version
-    if kind == "private_destinations":
+    if kind in ("private_destinations", changes.EVERYTHING):
         _destinations_version += 1
 
 
