@@ -88,6 +88,8 @@ INSTALLED_APPS = [
     "whitenoise.runserver_nostatic",
     "django.contrib.staticfiles",
     "channels",
+    "oauth2_provider",
+    "social_django",
     "servers",
     "authflows",
     "gateway_project.apps.GatewayProjectConfig",
@@ -174,6 +176,35 @@ CSRF_COOKIE_NAME = "__Host-gatehouse-csrf" if HTTPS else "gatehouse-csrf"
 CSRF_COOKIE_SECURE = HTTPS
 CSRF_COOKIE_HTTPONLY = True
 CSRF_COOKIE_SAMESITE = "Lax"
+
+# --- Authorization server: clients that sign people in (authflows/inbound) ---------------------------
+
+ACCESS_TOKEN_SECONDS = env_int("GATEHOUSE_ACCESS_TOKEN_SECONDS", 15 * 60, minimum=60)
+REFRESH_TOKEN_SECONDS = env_int("GATEHOUSE_REFRESH_TOKEN_SECONDS", 30 * 24 * 3600, minimum=3600)
+OAUTH2_PROVIDER_APPLICATION_MODEL = "authflows.OAuthClient"
+OAUTH2_PROVIDER = {
+    "OAUTH2_VALIDATOR_CLASS": "authflows.inbound.validator.Validator",
+    "OIDC_ISS_ENDPOINT": PUBLIC_URL,
+    # `offline_access` says nothing to us, but clients that asked for it want to see it granted.
+    "SCOPES": {"mcp": "Use MCP servers", "offline_access": "Stay signed in"},
+    "DEFAULT_SCOPES": ["mcp"],
+    "ALLOWED_REDIRECT_URI_SCHEMES": ["https"],  # each client's own are narrower: OAuthClient.get_allowed_schemes
+    "ALLOW_LOCALHOST_LOOPBACK": True,
+    "ACCESS_TOKEN_EXPIRE_SECONDS": ACCESS_TOKEN_SECONDS,
+    "REFRESH_TOKEN_EXPIRE_SECONDS": REFRESH_TOKEN_SECONDS,
+    "REFRESH_TOKEN_REUSE_PROTECTION": True,
+    "PKCE_REQUIRED": True,
+    "COMPLIANT_BCP_RFC9700_IMPLICIT_GRANT": True,
+    "COMPLIANT_BCP_RFC9700_PASSWORD_GRANT": True,
+    "COMPLIANT_BCP_RFC9700_PKCE_METHOD": True,
+    "COMPLIANT_BCP_RFC9700_ACCESS_TOKEN_TRANSPORT": True,
+    "COMPLIANT_BCP_RFC9700_AUTHZ_RESPONSE_ISS": True,
+    "COMPLIANT_BCP_RFC9700_TOKEN_STORAGE": True,
+    "COMPLIANT_BCP_RFC9700_REFRESH_TOKEN": True,
+    "COMPLIANT_BCP_RFC9700_REDIRECT_URI_SCHEME": True,
+    "COMPLIANT_BCP_RFC9700_REDIRECT_URI_MATCHING": True,
+    "COMPLIANT_BCP_RFC9700_PKCE_REQUIRED": True,
+}
 
 # --- Browser security -----------------------------------------------------------------------------
 

@@ -2,8 +2,24 @@
 
 from __future__ import annotations
 
+from authflows.models.approvals import Approval, PendingSignIn, RefreshReply
+from authflows.models.clients import OAuthClient, RegistrationPolicy
+from authflows.models.identity import AccountMapping, IdentityProvider, TeamMapping
 from authflows.models.keys import ApiKey, VirtualAccount
 from authflows.models.links import OneTimeLink
 from authflows.models.throttle import AttemptBucket
 
-__all__ = ["ApiKey", "AttemptBucket", "OneTimeLink", "VirtualAccount"]
+__all__ = [
+    "AccountMapping",
+    "ApiKey",
+    "Approval",
+    "AttemptBucket",
+    "IdentityProvider",
+    "OAuthClient",
+    "OneTimeLink",
+    "PendingSignIn",
+    "RefreshReply",
+    "RegistrationPolicy",
+    "TeamMapping",
+    "VirtualAccount",
+]

@@ -1,0 +1,88 @@
+"""OAuth clients that come to us, and what an operator allows them."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from django.db import models
+from oauth2_provider.models import AbstractApplication
+
+
+class OAuthClient(AbstractApplication):
+    """A program that asks people to let it in: registered by itself, by its metadata document, or by an admin.
+
+    `name` is what it calls itself; nobody has checked it unless `verified`.
+    """
+
+    verified = models.BooleanField(default=False, help_text="An admin knows this client; its name is shown as checked.")
+    enabled = models.BooleanField(default=True, help_text="A disabled client gets no sign-ins and no refreshes.")
+    application_type = models.CharField(max_length=10, blank=True, editable=False)
+    # Of what the client says about itself: an approval holds for exactly that (AZ-20), and a repeated
+    # registration with the same metadata gets the same answer.
+    metadata_digest = models.CharField(max_length=64, blank=True, editable=False, db_index=True)
+    last_used_at = models.DateTimeField(null=True, editable=False)
+
+    class Meta(AbstractApplication.Meta):
+        ordering = ("-created",)
+        verbose_name = "OAuth client"
+
+    def is_usable(self, request: object) -> bool:
+        """Whether the client may do anything at all; asked by the library at every step."""
+        return self.enabled
+
+    def get_allowed_schemes(self) -> list[str]:
+        """Schemes that its redirect URIs have. Which URIs may stand there was decided when they were stored."""
+        return sorted({urlsplit(uri).scheme for uri in self.redirect_uris.split()})
+
+    @property
+    def metadata_host(self) -> str:
+        """Host of its metadata document: proven, unlike its name. Empty for other kinds of client."""
+        if self.registration_source != self.RegistrationSource.CIMD:
+            return ""
+        return urlsplit(self.client_id).hostname or ""
+
+
+class RegistrationPolicy(models.Model):
+    """What clients may do to make themselves known; one row, made by a migration."""
+
+    class MetadataDocuments(models.TextChoices):
+        FETCH = "fetch", "Fetch them from their addresses; copies of well-known ones are built in"
+        PINNED = "pinned", "Only the built-in copies (for networks without internet)"
+        OFF = "off", "Off"
+
+    id = models.PositiveSmallIntegerField(primary_key=True, default=1, editable=False)
+    dynamic_registration = models.BooleanField(
+        default=True, help_text="Clients may register themselves (RFC 7591). Most IDEs need it."
+    )
+    metadata_documents = models.CharField(
+        max_length=10, choices=MetadataDocuments.choices, default=MetadataDocuments.FETCH
+    )
+    metadata_hosts = models.JSONField(
+        default=list,
+        blank=True,
+        help_text="Hosts whose metadata documents are accepted, as a JSON list; “.example.com” takes subdomains too. "
+        "Empty: every host.",
+    )
+    private_redirect_uris = models.JSONField(
+        default=list,
+        blank=True,
+        help_text="Redirect URIs with a scheme of an application, as a JSON list of exact strings, for example "
+        "cursor://anysphere.cursor-mcp/oauth/callback. Any program on a computer can claim such a scheme.",
+    )
+    registrations_per_hour = models.PositiveIntegerField(
+        default=60, help_text="Of one address. A household or office counts as one."
+    )
+    most_unused_clients = models.PositiveIntegerField(
+        default=5000, help_text="When so many registered clients were never used, further registrations wait."
+    )
+    unused_days = models.PositiveIntegerField(
+        default=30, help_text="Days after which a registered client that was never used is removed."
+    )
+
+    class Meta:
+        verbose_name = "registration policy"
+        verbose_name_plural = "registration policy"
+        constraints = [models.CheckConstraint(condition=models.Q(id=1), name="one_registration_policy")]
+
+    def __str__(self) -> str:
+        return "How clients make themselves known"
