@@ -18,6 +18,8 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from proxy.known_head import KnownHead, known_head
+
 LARGEST_HEAD: Final = 64 * 1024
 HEAD_SECONDS: Final = 30.0
 _SWEEP_SECONDS: Final = 5.0
@@ -240,6 +242,8 @@ class LeanHttpProtocol(HttpToolsProtocol):
         self.closing_since = 0.0
         self.waiting: Exchange | None = None
         self.in_head = False
+        self.between_requests = True
+        self.known_head: KnownHead | None = None
         self.replaying = False
         if self.server_state not in _swept:
             _swept.add(self.server_state)
@@ -261,6 +265,12 @@ class LeanHttpProtocol(HttpToolsProtocol):
         super().shutdown()
 
     def data_received(self, data: bytes) -> None:
+        began_between = self.between_requests
+        if began_between and self.known_head is not None and self.cycle.response_complete:
+            again = self.known_head.again(data)
+            if again is not None:
+                self._serve_again(*again)
+                return
         self.head_bytes += len(data)
         try:
             try:
@@ -276,7 +286,18 @@ class LeanHttpProtocol(HttpToolsProtocol):
         # Started after the packet was read, when a small request is complete and never waits for its body.
         if self.waiting is not None:
             exchange, self.waiting = self.waiting, None
+            if began_between and self.between_requests and exchange.keep_alive:
+                self.known_head = known_head(data, exchange.scope)
             self._begin(exchange)
+
+    def _serve_again(self, scope: dict[str, Any], body: bytes) -> None:
+        """A complete request whose head is known: what the parser's callbacks below would have done."""
+        self.head_bytes = 0
+        self.head_since = 0.0
+        self.incoming = exchange = Exchange(self, scope, keep_alive=True, expects=False)
+        exchange.add_body(body)
+        exchange.end_body()
+        self._begin(exchange)
 
     def _reject(self, answer: bytes | None = None) -> None:
         if self.cycle is not None and not self.cycle.response_complete:
@@ -293,6 +314,7 @@ class LeanHttpProtocol(HttpToolsProtocol):
 
         The parser took the body for another protocol. A new one is put where it would be without the upgrade.
         """
+        self.between_requests = False
         framing = [pair for pair in self.headers if pair[0] in (b"content-length", b"transfer-encoding")]
         if framing:
             self.incoming.expect_body()
@@ -316,6 +338,7 @@ class LeanHttpProtocol(HttpToolsProtocol):
             super().on_header(name, value)
 
     def on_message_begin(self) -> None:
+        self.between_requests = False
         if self.replaying:
             return
         self.in_head = True
@@ -373,6 +396,7 @@ class LeanHttpProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self.head_bytes = 0
+        self.between_requests = True
         self.incoming.end_body()
 
     def on_response_complete(self) -> None:
