@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from django.apps import apps
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
@@ -27,14 +26,6 @@ from servers.links import admin_url
 from servers.models import AccessRule, Membership, Server
 from servers.people import person_label
 from servers.scope import Scope
-
-# The libraries bring pages of their own, which know neither our scopes nor what ends with a token.
-for _model in [
-    *apps.get_app_config("oauth2_provider").get_models(),
-    *apps.get_app_config("social_django").get_models(),
-]:
-    if admin.site.is_registered(_model):
-        admin.site.unregister(_model)
 
 
 @endings.register

@@ -1,0 +1,19 @@
+"""Admin pages of ways to sign in: keys and virtual accounts, OAuth clients and approvals, identity providers."""
+
+from __future__ import annotations
+
+from django.apps import apps
+from django.contrib import admin
+
+# The libraries bring pages of their own, which know neither our scopes nor what ends with a token.
+for _model in [
+    *apps.get_app_config("oauth2_provider").get_models(),
+    *apps.get_app_config("social_django").get_models(),
+    apps.get_model("authflows", "OAuthClient"),
+]:
+    if admin.site.is_registered(_model):
+        admin.site.unregister(_model)
+
+from authflows.admin import clients, keys  # noqa: E402
+
+__all__ = ["clients", "keys"]
