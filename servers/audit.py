@@ -48,6 +48,9 @@ class Action(StrEnum):
     SECRET_DELETE = "secret:delete"  # noqa: S105
     KEY_CREATE = "api_key:create"
     KEY_REVOKE = "api_key:revoke"
+    CLIENT_APPROVE = "oauth_client:approve"
+    CLIENT_DENY = "oauth_client:deny"
+    APPROVAL_REVOKE = "approval:revoke"
     VIRTUAL_ACCOUNT_CREATE = "virtual_account:create"
     VIRTUAL_ACCOUNT_CHANGE = "virtual_account:change"
     VIRTUAL_ACCOUNT_DELETE = "virtual_account:delete"
