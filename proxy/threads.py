@@ -1,6 +1,8 @@
-"""The one bridge from the event loop to the database: a bounded pool of threads of our own.
+"""The bridges from the event loop to what blocks: bounded pools of threads of our own.
 
-Django's shared thread would put all look-ups of a process in one line (asgiref's thread-sensitive mode).
+One is for the database: Django's shared thread would put all queries of a process in one line (asgiref's
+thread-sensitive mode). The other is for names of hosts, where a resolver may keep a thread for half a minute:
+nobody's sign-in waits behind that.
 """
 
 from __future__ import annotations
@@ -16,13 +18,23 @@ from django.db import close_old_connections
 Result = TypeVar("Result")
 _WORKERS: Final = 8
 _pool = ThreadPoolExecutor(max_workers=_WORKERS, thread_name_prefix="gatehouse-db")
+_look_ups = ThreadPoolExecutor(max_workers=_WORKERS, thread_name_prefix="gatehouse-dns")
 
 
 async def run(function: Callable[..., Result], *arguments: Any) -> Result:
     """Run a blocking function in the pool, with the caller's context; its connections go back afterwards."""
+    return await _run_in(_pool, function, arguments)
+
+
+async def look_up(function: Callable[..., Result], *arguments: Any) -> Result:
+    """Run a function that waits for a name to be resolved, as `run` does, where it holds up other names at most."""
+    return await _run_in(_look_ups, function, arguments)
+
+
+async def _run_in(pool: ThreadPoolExecutor, function: Callable[..., Result], arguments: tuple[Any, ...]) -> Result:
     context = contextvars.copy_context()
     return await asyncio.get_running_loop().run_in_executor(
-        _pool, context.run, _with_fresh_connections, function, arguments
+        pool, context.run, _with_fresh_connections, function, arguments
     )
 
 

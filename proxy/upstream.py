@@ -332,6 +332,8 @@ class Pool:
         self._addresses: list[str] = []
         self._addresses_until = 0.0
         self._addresses_version = -1
+        self._look_up: asyncio.Future[list[str]] | None = None
+        self._look_up_version = -1
 
     def take_idle(self) -> Connection | None:
         """A connection that is open and has not been idle for too long, or None."""
@@ -391,15 +393,29 @@ class Pool:
         self._idle.clear()
 
     async def _checked_addresses(self) -> list[str]:
-        now = monotonic()
-        if now >= self._addresses_until or self._addresses_version != _destinations_version:
-            version = _destinations_version
-            try:
-                self._addresses = await threads.run(egress.resolve, self._destination)
-            except DestinationRefused as error:
-                raise UpstreamError(Phase.ADDRESS, error.public_message, sent=False) from error
-            self._addresses_until, self._addresses_version = now + _ADDRESSES_FOR_SECONDS, version
-        return self._addresses
+        if monotonic() < self._addresses_until and self._addresses_version == _destinations_version:
+            return self._addresses
+        # All calls that wait for the same name wait for one look-up, or a name that hangs would take every thread.
+        if self._look_up is None or self._look_up_version != _destinations_version:
+            self._look_up_version = _destinations_version
+            self._look_up = asyncio.ensure_future(self._resolve(_destinations_version))
+            self._look_up.add_done_callback(self._on_looked_up)
+        try:
+            return await asyncio.shield(self._look_up)
+        except DestinationRefused as error:
+            raise UpstreamError(Phase.ADDRESS, error.public_message, sent=False) from error
+
+    async def _resolve(self, version: int) -> list[str]:
+        until = monotonic() + _ADDRESSES_FOR_SECONDS
+        addresses = await threads.look_up(egress.resolve, self._destination)
+        self._addresses, self._addresses_until, self._addresses_version = addresses, until, version
+        return addresses
+
+    def _on_looked_up(self, look_up: asyncio.Future[list[str]]) -> None:
+        if look_up is self._look_up:
+            self._look_up = None
+        if not look_up.cancelled():
+            look_up.exception()  # seen, even when every call that waited for it has left
 
     def _release(self, connection: Connection) -> None:
         if len(self._idle) >= _LARGEST_IDLE_POOL:
