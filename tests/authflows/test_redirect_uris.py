@@ -311,7 +311,7 @@ def test_an_answer_elsewhere_is_not_told_as_loopback(uri: str) -> None:
 _PIECES = st.sampled_from(
     [
         *("https", "http", "://", ":", "//", "@", "\\", "#", "?", "/", "..", ".", "%2e", "%00", "*", "[::1]", "[", "]"),
-        *("localhost", "127.0.0.1", "0x7f", "good.example.com", "evil", ":80", ":0", "\n", " ", "é", "A", "cursor", "-"),
+        *("localhost", "127.0.0.1", "0x7f", "good.example.com", "evil", ":80", ":0", "\n", " ", "é", "A", "x"),
     ]
 )
 _URIS = st.lists(_PIECES, max_size=10).map("".join)
