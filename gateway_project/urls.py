@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from django.contrib import admin
-from django.urls import include, path
+from django.urls import include, path, re_path
 
 from authflows.inbound import metadata
+from authflows.views import authorize
 from gateway_project import health
 
 urlpatterns = [
@@ -16,6 +17,9 @@ urlpatterns = [
         metadata.protected_resource_view,
         name="protected-resource-metadata",
     ),
+    # Clients write these with and without a slash at the end; nothing is redirected.
+    re_path(r"^authorize/?$", authorize.authorize, name="authorize"),
+    path("authorize/<str:pending_id>", authorize.pending, name="authorize-pending"),
     path("", include("proxy.urls")),
     path("admin/", admin.site.urls),
     path("", include("authflows.urls")),

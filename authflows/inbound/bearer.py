@@ -8,26 +8,14 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Literal
 
 from authflows.inbound.api_keys import looks_like_key
 from authflows.inbound.principals import principal_for
+from authflows.inbound.refusals import Refusal
 from authflows.models import ApiKey
 from servers import changes
 from servers.access import Principal
-
-
-class Refusal(StrEnum):
-    """Why a credential does not open the door; for records, never for the caller."""
-
-    MISSING = "credential_missing"
-    DUPLICATED = "credential_duplicated"
-    IN_URL = "credential_in_url"
-    MALFORMED = "credential_malformed"
-    UNKNOWN = "credential_unknown"
-    EXPIRED = "credential_expired"
-    INACTIVE = "principal_inactive"
 
 
 @dataclass(frozen=True, slots=True)

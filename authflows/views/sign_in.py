@@ -10,7 +10,9 @@ from django.http import HttpResponse
 from django.urls import reverse_lazy
 
 from authflows.inbound import first_admin
+from authflows.inbound.authorization import redirect_target
 from authflows.inbound.sign_in import NewPasswordForm, SignInForm, password_changed
+from authflows.views.csp import allow_form_target
 
 
 class SignIn(LoginView):
@@ -25,6 +27,13 @@ class SignIn(LoginView):
         if form.retry_after is not None:
             response.status_code = 429
             response.headers["Retry-After"] = str(form.retry_after)
+        return response
+
+    def render_to_response(self, context: dict[str, Any], **kwargs: Any) -> HttpResponse:
+        response = super().render_to_response(context, **kwargs)
+        # From here the trip may lead straight back to the client that sent the browser.
+        if (target := redirect_target(self.get_redirect_url())) is not None:
+            allow_form_target(response, target)
         return response
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:

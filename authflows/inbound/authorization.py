@@ -1,0 +1,249 @@
+"""An authorization request, from `/authorize` to the answer that goes back to the client.
+
+    read -> sign in -> look_at -> approve or deny -> answer
+
+What is asked is checked before anybody signs in; whether the server exists and who may use it only afterwards
+(RS-13). Once client and redirect URI are verified every outcome is an answer to the client, with `iss` and its
+`state` (AZ-5); before that nothing is redirected anywhere (AZ-24).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cache
+from typing import Any, Final
+from urllib.parse import urlencode
+
+from django.conf import settings
+from django.db import transaction
+from django.http import QueryDict
+from django.urls import reverse
+from django.utils import timezone
+from oauth2_provider.oauth2_backends import get_oauthlib_core
+from oauthlib.oauth2.rfc6749 import errors
+
+from authflows import throttle
+from authflows.inbound import approvals, client_documents, my_servers, redirect_uris
+from authflows.inbound.my_servers import MyServer
+from authflows.inbound.resources import parse
+from authflows.models import OAuthClient, PendingSignIn
+from authflows.throttle import Limit, Rate
+from servers import audit
+
+PENDING_LIFETIME: Final = timedelta(minutes=10)
+SCOPES: Final = ("mcp", "offline_access")
+# Of one address: a person needs one; a network of people behind one address some dozens.
+_REQUESTS: Final = Rate(120, 60)
+# What a client may repeat only at the price of an error, and what the library understands.
+_ASKED: Final = (
+    "client_id", "redirect_uri", "response_type", "state", "code_challenge", "code_challenge_method",
+)  # fmt: skip
+# Words of `prompt` after which a remembered approval does not do.
+_ASK_AGAIN: Final = frozenset({"consent", "login", "select_account", "create"})
+
+
+@dataclass(frozen=True, slots=True)
+class Unanswerable:
+    """Whoever asked is not known, or not where the answer should go: a page here, no redirect (AZ-24)."""
+
+    reason: str
+    sentence: str
+    status: int = 400
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Where to send the browser: the client's redirect URI with a code or an error."""
+
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class TooMany:
+    """The address asks too often; try again after `seconds`."""
+
+    seconds: int
+
+
+def read(parameters: QueryDict) -> PendingSignIn | Answer | Unanswerable:
+    """The request that the query string makes, not stored yet; or why there is none.
+
+    A metadata document that we do not know yet, or that is stale, is fetched (AZ-9).
+    """
+    client_id = parameters.get("client_id", "")
+    if client_documents.is_document_url(client_id):
+        found = client_documents.resolve(client_id)
+        if isinstance(found, client_documents.Refused):
+            return Unanswerable(f"client_document_{found.reason}", found.sentence)
+    asked = [(name, value) for name in _ASKED for value in parameters.getlist(name)]
+    # Unknown scopes are left out, not refused (RFC 6749, 3.3): there is only one that means something.
+    scope = " ".join(name for name in SCOPES if name in parameters.get("scope", "mcp").split()) or "mcp"
+    try:
+        _, request = _server().validate_authorization_request(f"/authorize?{urlencode([*asked, ('scope', scope)])}")
+    except errors.FatalClientError as error:
+        return _unanswerable(error)
+    except errors.OAuth2Error as error:
+        return _refusal(error.redirect_uri, error.state, error.error, error.description)
+    redirect_uri, state = request["redirect_uri"], request["state"]
+    if request.get("code_challenge_method") != "S256":
+        return _refusal(redirect_uri, state, "invalid_request", "Use PKCE with code_challenge_method=S256.")
+    resources = parameters.getlist("resource")
+    if len(resources) != 1 or parse(resources[0]) is None:
+        sentence = "Name exactly one MCP URL of this gateway in the parameter resource."
+        return _refusal(redirect_uri, state, "invalid_target", sentence)
+    prompt = set(parameters.get("prompt", "").split())
+    if "none" in prompt and len(prompt) > 1:
+        return _refusal(redirect_uri, state, "invalid_request", "prompt=none stands alone.")
+    return PendingSignIn(
+        client=request["request"].client,
+        resource=resources[0],
+        redirect_uri=redirect_uri,
+        state=state,
+        scope=scope,
+        code_challenge=request["code_challenge"],
+        prompt=" ".join(sorted(prompt & (_ASK_AGAIN | {"none"}))),
+        expires_at=timezone.now() + PENDING_LIFETIME,
+    )
+
+
+def begin(asked: PendingSignIn, *, user: Any, address: str) -> PendingSignIn | Answer | TooMany:
+    """Answer at once where nobody needs to be asked; else store the request for the pages that follow."""
+    silent = asked.prompt == "none"
+    if user.is_authenticated and (silent or not asked.prompt):
+        item = look_at(asked, user)
+        if item is not None and approvals.is_approved(user, asked.client, item.server.pk):
+            return _code(asked, user, item)
+    if silent:
+        why = "consent_required" if user.is_authenticated else "login_required"
+        return _refusal(asked.redirect_uri, asked.state, why, "Ask again without prompt=none.")
+    if wait := throttle.take([Limit("authorization request", address, _REQUESTS)], now=timezone.now()):
+        return TooMany(wait)
+    asked.save(force_insert=True)
+    return asked
+
+
+def pending(pending_id: str) -> PendingSignIn | None:
+    """The stored request, while it waits for its answer."""
+    waiting = PendingSignIn.objects.filter(answered_at__isnull=True, expires_at__gt=timezone.now())
+    return waiting.select_related("client").filter(pk=pending_id).first()
+
+
+def redirect_target(path: str) -> str | None:
+    """The redirect URI of the pending request whose page is at `path`, or None for any other path."""
+    before, _, pending_id = path.rpartition("/")
+    if not pending_id or before != reverse("authorize"):
+        return None
+    asked = pending(pending_id)
+    return asked.redirect_uri if asked else None
+
+
+def look_at(asked: PendingSignIn, user: Any) -> MyServer | None:
+    """The server that is asked for, if it exists and the person may use it; the two are not told apart."""
+    url = parse(asked.resource)
+    return my_servers.server_of(user, tenant_slug=url.tenant, slug=url.slug) if url else None
+
+
+def needs_asking(asked: PendingSignIn, user: Any, item: MyServer) -> bool:
+    """Whether the person has to press Approve: no remembered approval, or the client wants it asked again."""
+    return bool(asked.prompt) or not approvals.is_approved(user, asked.client, item.server.pk)
+
+
+def approve(asked: PendingSignIn, user: Any, item: MyServer) -> Answer | None:
+    """Record the person's approval and answer with a code; None when the request was answered meanwhile."""
+    with transaction.atomic():
+        if not _take(asked):
+            return None
+        host = redirect_uris.shown_host(asked.redirect_uri)
+        approvals.approve(user, asked.client, item.server, redirect_host=host)
+        return _code(asked, user, item)
+
+
+def go_on(asked: PendingSignIn, user: Any, item: MyServer) -> Answer | None:
+    """Answer with a code on the strength of a remembered approval; None when it was answered meanwhile."""
+    with transaction.atomic():
+        return _code(asked, user, item) if _take(asked) else None
+
+
+def deny(asked: PendingSignIn, user: Any) -> Answer | None:
+    """Tell the client that the person said no; None when the request was answered meanwhile."""
+    with transaction.atomic():
+        if not _take(asked):
+            return None
+        audit.record(
+            audit.Action.CLIENT_DENY,
+            actor=user.get_username(),
+            subject=asked.client,
+            detail={"client": asked.client.client_id, "resource": asked.resource},
+        )
+    return _refusal(asked.redirect_uri, asked.state, "access_denied", "The person did not approve.")
+
+
+def prune() -> int:
+    """Remove requests that can no longer be answered; returns how many."""
+    removed, _ = PendingSignIn.objects.filter(expires_at__lt=timezone.now() - PENDING_LIFETIME).delete()
+    return removed
+
+
+def _take(asked: PendingSignIn) -> bool:
+    """Whether this answer is the first one."""
+    return bool(PendingSignIn.objects.filter(pk=asked.pk, answered_at__isnull=True).update(answered_at=timezone.now()))
+
+
+def _code(asked: PendingSignIn, user: Any, item: MyServer) -> Answer:
+    client: OAuthClient = asked.client
+    if client.skip_authorization and approvals.is_approved(user, client, item.server.pk):
+        # Tokens hang on an approval also where nobody was asked for it.
+        host = redirect_uris.shown_host(asked.redirect_uri)
+        approvals.approve(user, client, item.server, redirect_host=host)
+    credentials = {
+        "client_id": client.client_id,
+        "redirect_uri": asked.redirect_uri,
+        "response_type": "code",
+        "code_challenge": asked.code_challenge,
+        "code_challenge_method": "S256",
+        "resource": [asked.resource],
+        "user": user,
+    }
+    try:
+        headers, _, _ = _server().create_authorization_response(
+            "/authorize", scopes=asked.scope.split(), credentials=credentials
+        )
+    except errors.OAuth2Error as error:  # the client was disabled or changed meanwhile
+        return _refusal(asked.redirect_uri, asked.state, error.error, error.description)
+    code = QueryDict(headers["Location"].partition("?")[2])["code"]
+    return Answer(_with_parameters(asked.redirect_uri, {"code": code}, asked.state))
+
+
+def _refusal(redirect_uri: str, state: str | None, error: str, description: str | None) -> Answer:
+    parameters = {"error": error} | ({"error_description": description} if description else {})
+    return Answer(_with_parameters(redirect_uri, parameters, state))
+
+
+def _with_parameters(redirect_uri: str, parameters: dict[str, str], state: str | None) -> str:
+    """The redirect URI with an answer: `iss` always (RFC 9207), `state` if there was one."""
+    everything = parameters | ({"state": state} if state is not None else {}) | {"iss": settings.PUBLIC_URL}
+    return f"{redirect_uri}{'&' if '?' in redirect_uri else '?'}{urlencode(everything)}"
+
+
+def _unanswerable(error: errors.FatalClientError) -> Unanswerable:
+    if isinstance(error, errors.InvalidClientIdError | errors.MissingClientIdError | errors.InvalidClientError):
+        return Unanswerable(
+            "client_unknown",
+            "The program that sent you here is not registered at this gateway, or no longer. In the program, remove "
+            "its sign-in for this MCP server and connect again, so that it registers anew.",
+        )
+    if isinstance(error, errors.MismatchingRedirectURIError | errors.InvalidRedirectURIError):
+        return Unanswerable(
+            "redirect_uri_not_registered",
+            "The program asks to be answered at an address that it did not register, so nothing is sent there. "
+            "Remove its sign-in for this MCP server and connect again.",
+        )
+    return Unanswerable(
+        "request_malformed", "The program's request is not complete, or has a part twice. Connect again from there."
+    )
+
+
+@cache
+def _server() -> Any:
+    return get_oauthlib_core().server

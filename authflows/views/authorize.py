@@ -1,0 +1,81 @@
+"""`/authorize` and the approval page. Thin; the rules are in `authflows.inbound.authorization`."""
+
+from __future__ import annotations
+
+from django.contrib.auth.decorators import login_not_required
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_GET, require_http_methods
+
+from authflows.inbound import authorization, redirect_uris
+from authflows.inbound.authorization import Answer, TooMany, Unanswerable
+from authflows.inbound.my_servers import MyServer
+from authflows.models import PendingSignIn
+from authflows.throttle import client_address
+from authflows.views.csp import allow_form_target
+
+
+@login_not_required
+@require_GET
+def authorize(request: HttpRequest) -> HttpResponse:
+    """Where clients send the browser (RFC 6749, 4.1.1): on to the approval page, or straight back."""
+    asked = authorization.read(request.GET)
+    if isinstance(asked, Unanswerable):
+        return render(request, "authflows/unanswerable.html", {"problem": asked}, status=asked.status)
+    if isinstance(asked, Answer):
+        return _to_client(asked)
+    begun = authorization.begin(asked, user=request.user, address=client_address(request))
+    if isinstance(begun, Answer):
+        return _to_client(begun)
+    if isinstance(begun, TooMany):
+        response = render(request, "authflows/too_many_sign_ins.html", {"seconds": begun.seconds}, status=429)
+        response.headers["Retry-After"] = str(begun.seconds)
+        return response
+    return redirect("authorize-pending", begun.pk)
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def pending(request: HttpRequest, pending_id: str) -> HttpResponse:
+    """The approval page of one request, and its Approve and Deny."""
+    asked = authorization.pending(pending_id)
+    if asked is None:
+        return _ended(request)
+    item = authorization.look_at(asked, request.user)
+    if request.method == "POST":
+        if item is not None and request.POST.get("decision") == "approve":
+            answer = authorization.approve(asked, request.user, item)
+        else:
+            answer = authorization.deny(asked, request.user)
+        return _to_client(answer) if answer else _ended(request)
+    if item is None:
+        response = render(request, "authflows/no_access.html", {"asked": asked}, status=403)
+    elif request.method == "GET" and not authorization.needs_asking(asked, request.user, item):
+        answer = authorization.go_on(asked, request.user, item)
+        return _to_client(answer) if answer else _ended(request)
+    else:
+        response = render(request, "authflows/approve.html", _question(asked, item))
+    allow_form_target(response, asked.redirect_uri)
+    return response
+
+
+def _question(asked: PendingSignIn, item: MyServer) -> dict[str, object]:
+    return {
+        "asked": asked,
+        "client": asked.client,
+        "server": item.server,
+        "method": item.server.auth_config.method,
+        "redirect_host": redirect_uris.shown_host(asked.redirect_uri),
+        "loopback": redirect_uris.is_loopback(asked.redirect_uri),
+    }
+
+
+def _ended(request: HttpRequest) -> HttpResponse:
+    return render(request, "authflows/sign_in_ended.html", status=410)
+
+
+def _to_client(answer: Answer) -> HttpResponse:
+    # Its scheme was checked when the client registered it; 303, so that no form is ever sent on (RFC 9700, 4.12).
+    response = HttpResponse(status=303)
+    response.headers["Location"] = answer.url
+    response.headers["Referrer-Policy"] = "no-referrer"
+    return response
