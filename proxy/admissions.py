@@ -56,4 +56,6 @@ class Admissions:
 
 
 def _key(knock: Knock, authorization: bytes) -> tuple[bytes, str, str]:
-    return hashlib.sha256(authorization).digest(), knock.tenant, knock.slug
+    if not knock.digest:
+        knock.digest = hashlib.sha256(authorization).digest()
+    return knock.digest, knock.tenant, knock.slug

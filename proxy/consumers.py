@@ -18,11 +18,11 @@ from django.conf import settings
 from authflows.inbound.bearer import Unauthenticated
 from proxy import browsers, errors, runtime, threads
 from proxy.forward import BodyCut, forward
-from proxy.headers import duplicated, joined
 from proxy.in_flight import ActiveCall, EndedBy, Phase, changes_seen
 from proxy.messages import Kind, Rejected, is_modern, peek
 from proxy.pipeline import Knock, NoCredential, NotAllowed, Outcome, Prepared, UnknownServer, prepare_call
 from proxy.record import CallRow, recorder
+from proxy.request_head import RequestHead, request_head
 from servers import changes
 from servers.request_id import set_request_id
 
@@ -60,25 +60,12 @@ class McpConsumer(AsyncConsumer):
         if not _started:
             await _start()
         here = runtime.runtime_of(scope)
-        raw: list[tuple[bytes, bytes]] = scope["headers"]
-        headers = dict(raw)
-        twice = len(headers) != len(raw)
-        if twice:
-            headers = joined(raw)
-        tenant, slug, endpoint = scope["mcp_route"]
-        knock = Knock(
-            tenant,
-            slug,
-            endpoint,
-            headers.get(b"authorization"),
-            twice and sum(name == b"authorization" for name, _ in raw) > 1,
-            scope["query_string"],
-        )
-        call = ActiveCall(scope["method"], knock, here.next_request_id(), receive, send, here.loop)
-        call.client = headers.get(b"user-agent", b"").decode("latin-1")
+        head = request_head(scope)
+        call = ActiveCall(scope["method"], head.knock, here.next_request_id(), receive, send, here.loop)
+        call.client = head.client
         here.in_flight.begin(call)
         try:
-            await _serve(call, here, headers, duplicated(raw) if twice else None)
+            await _serve(call, here, head)
         except asyncio.CancelledError:
             if call.ended_by is None:
                 call.ended_by = EndedBy.SHUTDOWN
@@ -102,7 +89,8 @@ class McpConsumer(AsyncConsumer):
             recorder.add(_row(call))
 
 
-async def _serve(call: ActiveCall, here: runtime.Runtime, headers: dict[bytes, bytes], twice: bytes | None) -> None:
+async def _serve(call: ActiveCall, here: runtime.Runtime, head: RequestHead) -> None:
+    headers = head.headers
     if not browsers.is_our_host(headers.get(b"host")):
         return await _refuse(call, errors.FOREIGN_HOST)
     origin = headers.get(b"origin")
@@ -119,13 +107,13 @@ async def _serve(call: ActiveCall, here: runtime.Runtime, headers: dict[bytes, b
     outcome: Outcome = known if known is not None else await _prepare(call, here)
     if isinstance(outcome, Unauthenticated):
         return await _refuse_stranger(call, outcome)
-    if twice is not None:
-        return await _refuse(call, errors.duplicated_header(twice))
+    if head.duplicated is not None:
+        return await _refuse(call, errors.duplicated_header(head.duplicated))
     _note_caller(call, outcome)
     body, modern = b"", False
     if call.http_method == "POST":
         try:
-            body = await _read_body(call, headers.get(b"content-length"), outcome)
+            body = await _read_body(call, head.length, outcome)
         except BodyTooLarge:
             return await _refuse(call, errors.too_large(_body_limit(outcome)))
         if call.changes_seen != changes_seen() or monotonic() - call.began > _BODY_QUICK_SECONDS:
@@ -161,7 +149,7 @@ async def _serve(call: ActiveCall, here: runtime.Runtime, headers: dict[bytes, b
         if session is None:
             return await _refuse(call, errors.SESSION_NOT_FOUND)
     call.watchable = True
-    await forward(call, here, headers, session, body)
+    await forward(call, here, head, session, body)
 
 
 async def _read_body(call: ActiveCall, declared: bytes | None, outcome: Outcome) -> bytes:

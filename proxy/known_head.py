@@ -9,6 +9,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+KEPT: Final = "gatehouse.kept"
+"""Key in the ASGI scope: a dict for what the application wants to keep with a known head."""
+
 _HEAD_END: Final = b"\r\n\r\n"
 _LENGTH: Final = b"\r\ncontent-length: "
 _MOST_DIGITS: Final = 12
@@ -26,7 +29,7 @@ class KnownHead:
         """Everything up to the digits of Content-Length."""
         self._after = after
         """Everything behind them, up to the body."""
-        self._scope = scope
+        self._scope = {**scope, KEPT: {}}
         self._headers: list[tuple[bytes, bytes]] = scope["headers"].copy()
         self._length_at = length_at
 
@@ -63,4 +66,4 @@ def known_head(data: bytes, scope: dict[str, Any]) -> KnownHead | None:
     end = start + len(digits)
     if data[start:end] != digits or len(data) - head_length != int(digits):
         return None
-    return KnownHead(data[:start], data[end:head_length], dict(scope), length_at)
+    return KnownHead(data[:start], data[end:head_length], scope, length_at)

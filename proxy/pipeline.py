@@ -29,6 +29,8 @@ class Knock:
     authorization: bytes | None
     authorization_twice: bool
     query: bytes
+    digest: bytes = b""
+    """SHA-256 of `authorization`, once somebody needed it."""
 
 
 @dataclass(slots=True)
