@@ -15,10 +15,11 @@ from urllib.parse import urljoin
 from django.conf import settings
 
 from proxy import errors
-from proxy.headers import TO_CLIENT, Headers, upstream_lines
+from proxy.headers import TO_CLIENT, Headers
 from proxy.in_flight import ActiveCall, Phase
 from proxy.messages import Kind, Message
-from proxy.runtime import AGENT, Plan, Runtime
+from proxy.request_head import RequestHead
+from proxy.runtime import Plan, Runtime
 from proxy.upstream import Phase as UpstreamPhase
 from proxy.upstream import Response, UpstreamError
 from servers import egress
@@ -54,9 +55,7 @@ class BodyCut(Exception):
     """The answer had begun and cannot be completed; the client's connection has to be closed."""
 
 
-async def forward(
-    call: ActiveCall, runtime: Runtime, headers: Mapping[bytes, bytes], session: bytes | None, body: bytes
-) -> None:
+async def forward(call: ActiveCall, runtime: Runtime, head: RequestHead, session: bytes | None, body: bytes) -> None:
     """Send the call upstream and its answer back.
 
     `session` is the upstream's own session id, or None. Raises BodyCut when an answer cannot be completed.
@@ -65,9 +64,9 @@ async def forward(
     server = call.prepared.server
     try:
         plan = runtime.plan_for(call.prepared)
-        response = await _exchange(call, plan, headers, session, body)
+        response = await _exchange(call, plan, head, session, body)
         if response.status in (307, 308):
-            response = await _follow(call, runtime, plan, response, headers, session, body)
+            response = await _follow(call, runtime, plan, response, head, session, body)
     except UpstreamError as error:
         what = _WHAT_FAILED[error.phase]
         log.warning("upstream failed", extra={"server": server.slug, "phase": error.phase, "detail": error.detail})
@@ -87,18 +86,13 @@ async def forward(
             response.close()
 
 
-async def _exchange(
-    call: ActiveCall, plan: Plan, headers: Mapping[bytes, bytes], session: bytes | None, body: bytes
-) -> Response:
+async def _exchange(call: ActiveCall, plan: Plan, head: RequestHead, session: bytes | None, body: bytes) -> Response:
     """One request and its response's head; raises UpstreamError."""
     server = plan.server
-    request = [
-        plan.heads[call.http_method],
-        upstream_lines(headers, plan.allowed, plan.reserved, AGENT),
-    ]
+    request = [plan.heads[call.http_method], head.upstream_lines(plan)]
     if session is not None:
         request.append(b"mcp-session-id: %b\r\n" % session)
-        last_event = headers.get(b"last-event-id")
+        last_event = head.headers.get(b"last-event-id")
         if last_event is not None and call.http_method == "GET":
             request.append(b"last-event-id: %b\r\n" % last_event)
     request.append(b"content-length: %d\r\n\r\n" % len(body) if call.http_method == "POST" else b"\r\n")
@@ -143,12 +137,12 @@ async def _follow(
     runtime: Runtime,
     plan: Plan,
     response: Response,
-    headers: Mapping[bytes, bytes],
+    head: RequestHead,
     session: bytes | None,
     body: bytes,
 ) -> Response:
     """Follow one redirect within the origin (a missing slash, mostly); any other is left as it is (T28)."""
-    location = (response.header(b"location") or b"").decode("latin-1")
+    location = (response.headers.get(b"location") or b"").decode("latin-1")
     try:
         destination = egress.parse_destination(urljoin(plan.server.url, location))
     except (DestinationRefused, ValueError):
@@ -158,7 +152,7 @@ async def _follow(
         return response
     if not response.complete:
         response.close()
-    return await _exchange(call, runtime.redirected(plan, destination.target), headers, session, body)
+    return await _exchange(call, runtime.redirected(plan, destination.target), head, session, body)
 
 
 async def _relay(call: ActiveCall, runtime: Runtime, response: Response) -> None:
@@ -171,7 +165,7 @@ async def _relay(call: ActiveCall, runtime: Runtime, response: Response) -> None
     if 300 <= status < 400:
         await _fail(call, errors.upstream_failed(server.name, "redirects to another address", "upstream_redirect"))
         return
-    if status >= 500 and not (status == 503 and response.header(b"retry-after")):
+    if status >= 500 and not (status == 503 and response.headers.get(b"retry-after")):
         what = f"answered with an error of its own (HTTP {status})"
         await _fail(call, errors.upstream_failed(server.name, what, "upstream_error"))
         return
@@ -179,11 +173,11 @@ async def _relay(call: ActiveCall, runtime: Runtime, response: Response) -> None
         # Nothing of a body is of use here; a session that is already gone is an ended session.
         await call.answer(204 if status == 404 else status, [], b"")
         return
-    if (response.header(b"content-encoding") or b"identity").lower() != b"identity":
+    if (response.headers.get(b"content-encoding") or b"identity").lower() != b"identity":
         what = "compressed its answer though it was asked not to"
         await _fail(call, errors.upstream_failed(server.name, what, "upstream_encoded"))
         return
-    content_type = (response.header(b"content-type") or b"").lower()
+    content_type = (response.headers.get(b"content-type") or b"").lower()
     is_stream = content_type.startswith(b"text/event-stream")
     if not is_stream and not content_type.startswith(b"application/json"):
         if status < 300 and (content_type or await response.chunk()):
@@ -201,10 +195,10 @@ async def _relay(call: ActiveCall, runtime: Runtime, response: Response) -> None
 def _client_headers(
     call: ActiveCall, runtime: Runtime, response: Response, content_type: bytes, is_stream: bool
 ) -> Headers:
-    headers = [pair for pair in response.headers if pair[0] in TO_CLIENT and pair[0] != b"content-type"]
+    headers: Headers = [(name, response.headers[name]) for name in TO_CLIENT if name in response.headers]
     if content_type:
         headers.append((b"content-type", content_type))
-    if response.status == 405 and (allow := response.header(b"allow")):
+    if response.status == 405 and (allow := response.headers.get(b"allow")):
         headers.append((b"allow", allow))
     if is_stream:
         headers.append((b"cache-control", b"no-cache, no-transform"))
@@ -213,7 +207,7 @@ def _client_headers(
         headers.append((b"cache-control", b"no-store"))
     headers.append((b"x-content-type-options", b"nosniff"))
     if call.message.method == "initialize" and response.status == 200 and not call.message.modern:
-        upstream_id = response.header(b"mcp-session-id")
+        upstream_id = response.headers.get(b"mcp-session-id")
         if upstream_id and call.prepared is not None:
             sealed = runtime.sessions.seal(
                 upstream_id.decode("latin-1"),

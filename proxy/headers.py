@@ -41,7 +41,8 @@ _SINGLE: Final = frozenset(
     )
 )
 
-TO_CLIENT: Final = frozenset((b"content-type", b"retry-after", b"mcp-protocol-version"))
+# Besides Content-Type, which is not passed as it came.
+TO_CLIENT: Final = (b"retry-after", b"mcp-protocol-version")
 
 
 def duplicated(raw: Iterable[tuple[bytes, bytes]]) -> bytes | None:

@@ -184,36 +184,19 @@ class Exchange:
             # Whether the body follows all the same is up to the client (RFC 9110 10.1.1).
             self._keep_alive = False
         self._expects_continue = False
-        parts = [STATUS_LINE[status]]
-        lines = 1
         self._without_body = self._without_body or status in _WITHOUT_BODY
-        framed = self._without_body
-        for name, value in headers:
-            lowered = name.lower()
-            if lowered == b"content-length":
-                framed = True
-                if not self._without_body:
-                    self._left = int(value)
-            elif lowered == b"connection":
-                self._keep_alive = self._keep_alive and value.lower() != b"close"
-                continue
-            parts += (name, b": ", value, b"\r\n")
-            lines += 1
-        if not framed:
-            if self.scope["http_version"] == "1.1":
-                self._chunked = True
-                parts.append(b"transfer-encoding: chunked\r\n")
-                lines += 1
-            else:
-                self._keep_alive = False
-        if not self._keep_alive:
-            parts.append(b"connection: close\r\n")
-            lines += 1
-        head = b"".join(parts)
-        # One line break a line: a header with one inside would be a second header (T53).
-        if head.count(b"\n") != lines or head.count(b"\r") != lines:
-            raise RuntimeError("a response header holds a line break")
-        self._head = head + b"\r\n"
+        lines, length, closes = _response_lines(status, headers)
+        if closes:
+            self._keep_alive = False
+        if not self._without_body:
+            self._left = length
+            if length is None:
+                if self.scope["http_version"] == "1.1":
+                    self._chunked = True
+                    lines += b"transfer-encoding: chunked\r\n"
+                else:
+                    self._keep_alive = False
+        self._head = lines + (b"\r\n" if self._keep_alive else b"connection: close\r\n\r\n")
 
     def _framed(self, body: bytes, more: bool) -> bytes:
         if self._without_body:
@@ -226,6 +209,25 @@ class Exchange:
             if self._left < 0:
                 raise RuntimeError("the response is longer than its Content-Length")
         return body
+
+
+def _response_lines(status: int, headers: Any) -> tuple[bytes, int | None, bool]:
+    """Status and header lines; the length they declare; whether they close the connection."""
+    parts = [STATUS_LINE[status]]
+    length, closes = None, False
+    for name, value in headers:
+        lowered = name.lower()
+        if lowered == b"content-length":
+            length = int(value)
+        elif lowered == b"connection":
+            closes = closes or value.lower() == b"close"
+            continue
+        parts.append(b"%b: %b\r\n" % (name, value))
+    lines = b"".join(parts)
+    # One line break a line: a header with one inside would be a second header (T53).
+    if not lines.count(b"\n") == lines.count(b"\r") == len(parts):
+        raise RuntimeError("a response header holds a line break")
+    return lines, length, closes
 
 
 _swept: WeakSet[ServerState] = WeakSet()
@@ -286,7 +288,8 @@ class LeanHttpProtocol(HttpToolsProtocol):
         # Started after the packet was read, when a small request is complete and never waits for its body.
         if self.waiting is not None:
             exchange, self.waiting = self.waiting, None
-            if began_between and self.between_requests and exchange.keep_alive:
+            # Not for the first request of a connection: it may be a stream that is all there ever is, by the thousand.
+            if began_between and self.between_requests and exchange.keep_alive and self.cycle is not None:
                 self.known_head = known_head(data, exchange.scope)
             self._begin(exchange)
 

@@ -20,9 +20,9 @@ from proxy import threads
 from proxy.admissions import Admissions
 from proxy.in_flight import ActiveCall, EndedBy, InFlight
 from proxy.pipeline import Prepared, prepare_call
+from proxy.pool import Pool
 from proxy.record import recorder
 from proxy.sessions import Sessions
-from proxy.upstream import Pool
 from servers import changes, egress
 from servers.errors import DestinationRefused, SecretUnavailable
 from servers.header_names import check_header_name, check_public_header_name

@@ -1,31 +1,23 @@
-"""The HTTP client of the path: HTTP/1.1 over pooled keep-alive connections, one exchange at a time on each.
+"""One connection to an upstream: HTTP/1.1, one exchange at a time; `pool.py` keeps them.
 
 Made of httptools on asyncio protocols, because ready-made clients cost several times the whole rest of a call.
-It only ever connects to addresses that `servers.egress` checked. It never repeats anything: whether a failed
-exchange may be repeated is decided in `forward.py`, which is told what had happened when it failed.
+It never repeats anything: whether a failed exchange may be repeated is decided in `forward.py`, which is told
+what had happened when it failed.
 """
 
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections import deque
 from collections.abc import Callable
 from enum import StrEnum
-from time import monotonic
 from typing import Any, Final, cast
 
 import httptools
 
-from proxy import threads
-from servers import changes, egress
-from servers.errors import DestinationRefused
-
 # What one response's status line and headers may take, and how much of a body may wait for the client.
 LARGEST_HEAD: Final = 64 * 1024
 HIGH_WATER: Final = 256 * 1024
-_LARGEST_IDLE_POOL: Final = 256
-_ADDRESSES_FOR_SECONDS: Final = 30.0
 
 
 class Phase(StrEnum):
@@ -76,20 +68,14 @@ class Response:
         self._waiter: asyncio.Future[None] | None = None
         self._head_waiter: asyncio.Future[None] | None = None
         self.status = 0
-        self.headers: list[tuple[bytes, bytes]] = []
+        self.headers: dict[bytes, bytes] = {}
+        """By name in lower case; of headers that came more than once, the first."""
         self.head_complete = False
         self.length: int | None = None
         self.complete = False
         self.error: UpstreamError | None = None
         self.received = 0
         self.reusable = False
-
-    def header(self, name: bytes) -> bytes | None:
-        """The first value of a header (name in lower case), or None."""
-        for key, value in self.headers:
-            if key == name:
-                return value
-        return None
 
     def head(self) -> asyncio.Future[None]:
         """Wait for status and headers; raises UpstreamError. A future, so that no coroutine stands between."""
@@ -274,7 +260,7 @@ class Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._response is not None:
-            self._response.headers.append((name.lower(), value))
+            self._response.headers.setdefault(name.lower(), value)
 
     def on_headers_complete(self) -> None:
         response = self._response
@@ -285,13 +271,13 @@ class Connection(asyncio.Protocol):
             response.headers.clear()
             return
         response.status = status
-        length = response.header(b"content-length")
+        length = response.headers.get(b"content-length")
         if length is not None and length.isdigit():
             response.length = int(length)
         elif status not in (204, 304):
-            encoding = response.header(b"transfer-encoding")
+            encoding = response.headers.get(b"transfer-encoding")
             self._until_close = encoding is None or b"chunked" not in encoding.lower()
-        self.keep_alive_for = _keep_alive_seconds(response.header(b"keep-alive"))
+        self.keep_alive_for = _keep_alive_seconds(response.headers.get(b"keep-alive"))
         response.head_complete = True
 
     def on_body(self, body: bytes) -> None:
@@ -319,123 +305,6 @@ class Connection(asyncio.Protocol):
         if response is not None:
             phase = Phase.BODY if response.head_complete else Phase.RESPONSE
             response.fail(UpstreamError(phase, why, sent=True))
-
-
-class Pool:
-    """Keep-alive connections to one host, port and set of authorities; the last one used is used next."""
-
-    def __init__(self, destination: egress.Destination, ca_certificate: str, idle_seconds: float) -> None:
-        self._destination = destination
-        self._ca_certificate = ca_certificate
-        self._idle_seconds = idle_seconds
-        self._idle: list[Connection] = []
-        self._addresses: list[str] = []
-        self._addresses_until = 0.0
-        self._addresses_version = -1
-        self._look_up: asyncio.Future[list[str]] | None = None
-        self._look_up_version = -1
-
-    def take_idle(self) -> Connection | None:
-        """A connection that is open and has not been idle for too long, or None."""
-        now = monotonic()
-        while self._idle:
-            connection = self._idle.pop()
-            longest = self._idle_seconds
-            if connection.keep_alive_for is not None:
-                longest = min(longest, connection.keep_alive_for)
-            if connection.open and now - connection.idle_since < longest:
-                return connection
-            connection.abort()
-        return None
-
-    async def connect(self) -> Connection:
-        """A new connection to a checked address; raises UpstreamError with `sent` False."""
-        addresses = await self._checked_addresses()
-        context = None
-        if self._destination.scheme == "https":
-            try:
-                context = await threads.run(egress.tls_context, self._ca_certificate)
-            except ssl.SSLError as error:
-                raise UpstreamError(Phase.TLS, f"custom CA: {error}", sent=False) from error
-        loop = asyncio.get_running_loop()
-        last: Exception | None = None
-        for address in addresses:
-            try:
-                _, connection = await loop.create_connection(
-                    lambda: Connection(self._release, loop),
-                    address,
-                    self._destination.port,
-                    ssl=context,
-                    server_hostname=self._destination.host if context else None,
-                )
-                return connection
-            except ssl.SSLError as error:
-                raise UpstreamError(Phase.TLS, str(error), sent=False) from error
-            except OSError as error:
-                last = error
-        raise UpstreamError(Phase.CONNECT, str(last), sent=False) from last
-
-    def sweep(self, now: float) -> bool:
-        """Close what has been idle for too long; returns False when nothing is left."""
-        kept = []
-        for connection in self._idle:
-            if connection.open and now - connection.idle_since < self._idle_seconds:
-                kept.append(connection)
-            else:
-                connection.abort()
-        self._idle = kept
-        return bool(kept)
-
-    def close(self) -> None:
-        """Close all idle connections."""
-        for connection in self._idle:
-            connection.abort()
-        self._idle.clear()
-
-    async def _checked_addresses(self) -> list[str]:
-        if monotonic() < self._addresses_until and self._addresses_version == _destinations_version:
-            return self._addresses
-        # All calls that wait for the same name wait for one look-up, or a name that hangs would take every thread.
-        if self._look_up is None or self._look_up_version != _destinations_version:
-            self._look_up_version = _destinations_version
-            self._look_up = asyncio.ensure_future(self._resolve(_destinations_version))
-            self._look_up.add_done_callback(self._on_looked_up)
-        try:
-            return await asyncio.shield(self._look_up)
-        except DestinationRefused as error:
-            raise UpstreamError(Phase.ADDRESS, error.public_message, sent=False) from error
-
-    async def _resolve(self, version: int) -> list[str]:
-        until = monotonic() + _ADDRESSES_FOR_SECONDS
-        addresses = await threads.look_up(egress.resolve, self._destination)
-        self._addresses, self._addresses_until, self._addresses_version = addresses, until, version
-        return addresses
-
-    def _on_looked_up(self, look_up: asyncio.Future[list[str]]) -> None:
-        if look_up is self._look_up:
-            self._look_up = None
-        if not look_up.cancelled():
-            look_up.exception()  # seen, even when every call that waited for it has left
-
-    def _release(self, connection: Connection) -> None:
-        if len(self._idle) >= _LARGEST_IDLE_POOL:
-            connection.abort()
-            return
-        connection.used = True
-        connection.idle_since = monotonic()
-        self._idle.append(connection)
-
-
-_destinations_version = 0
-
-
-def _on_change(kind: str, _: str) -> None:
-    global _destinations_version
-    if kind in ("private_destinations", changes.EVERYTHING):
-        _destinations_version += 1
-
-
-changes.listen(_on_change)
 
 
 def _keep_alive_seconds(value: bytes | None) -> float | None:
