@@ -204,6 +204,7 @@ def _code(asked: PendingSignIn, user: Any, item: MyServer) -> Answer:
         "code_challenge_method": "S256",
         "resource": [asked.resource],
         "user": user,
+        "client": client,
     }
     try:
         headers, _, _ = _server().create_authorization_response(
