@@ -7,12 +7,16 @@ looks the same to the caller; the reason is for the call record.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from authflows.inbound.api_keys import looks_like_key
+from authflows.inbound.identity_tokens import looks_like_jwt, principal_of, provider_of
 from authflows.inbound.principals import principal_for
-from authflows.inbound.refusals import Refusal
+from authflows.inbound.refusals import Refusal as Refusal
+from authflows.inbound.refusals import Refused
 from authflows.models import ApiKey
 from servers import changes
 from servers.access import Principal
@@ -28,8 +32,14 @@ class Unauthenticated:
         return False
 
 
-_by_digest: changes.Cache[bytes, Principal] = changes.Cache(tags=lambda principal: (str(principal.user_id),))
-_LONGEST_TOKEN = 4096
+def _tags(principal: Principal) -> tuple[str, ...]:
+    provider = provider_of(principal.credential)
+    return (str(principal.user_id),) if provider is None else (str(principal.user_id), f"identity_provider:{provider}")
+
+
+_by_digest: changes.Cache[bytes, Principal] = changes.Cache(tags=_tags)
+# JWTs that list many groups are long.
+_LONGEST_TOKEN = 16_384
 
 
 def authenticate(header: bytes | None, *, now: float, may_load: bool = True) -> Principal | Unauthenticated:
@@ -47,9 +57,17 @@ def authenticate(header: bytes | None, *, now: float, may_load: bool = True) -> 
     principal = _by_digest.peek(digest)
     if principal is None:
         text = token.decode("latin-1")
-        if not looks_like_key(text):
+        load: Callable[[], Principal | None]
+        if looks_like_key(text):
+            load = partial(_load_key, digest.hex())
+        elif looks_like_jwt(text):
+            load = partial(principal_of, text, now=now)
+        else:
             return Unauthenticated(Refusal.MALFORMED)
-        principal = _by_digest.get(digest, lambda: _load_key(digest.hex()), may_load=may_load)
+        try:
+            principal = _by_digest.get(digest, load, may_load=may_load)
+        except Refused as refused:
+            return Unauthenticated(refused.reason)
         if principal is None:
             return Unauthenticated(Refusal.UNKNOWN)
     if principal.credential_expires_at is not None and principal.credential_expires_at <= now:
@@ -78,6 +96,8 @@ def _on_change(kind: str, key: str) -> None:
         _by_digest.evict(bytes.fromhex(key))
     elif kind == "user":
         _by_digest.evict_tag(key)
+    elif kind == "identity_provider":
+        _by_digest.evict_tag(f"identity_provider:{key}")
     # Not "tenant" and "server": a deleted one stays in the sets of principals, but its id never comes back.
 
 

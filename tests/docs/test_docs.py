@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from django.core.management import get_commands
 
-from authflows.inbound.bearer import Refusal
+from authflows.inbound.refusals import Refusal
 from gateway_project import env
 from proxy import errors
 from proxy.in_flight import EndedBy
