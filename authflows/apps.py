@@ -9,5 +9,7 @@ class AuthflowsConfig(AppConfig):
 
     def ready(self) -> None:
         from authflows import invalidation
+        from authflows.inbound import my_sessions
 
         invalidation.connect()
+        my_sessions.connect()

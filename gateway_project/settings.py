@@ -167,6 +167,7 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
     {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
 ]
+SESSION_ENGINE = "authflows.session_store"
 SESSION_COOKIE_NAME = "__Host-gatehouse" if HTTPS else "gatehouse"
 SESSION_COOKIE_AGE = 12 * 3600
 SESSION_COOKIE_HTTPONLY = True
@@ -193,6 +194,9 @@ OAUTH2_PROVIDER = {
     "ACCESS_TOKEN_EXPIRE_SECONDS": ACCESS_TOKEN_SECONDS,
     "REFRESH_TOKEN_EXPIRE_SECONDS": REFRESH_TOKEN_SECONDS,
     "REFRESH_TOKEN_REUSE_PROTECTION": True,
+    # Told from keys and JWTs by their shape.
+    "ACCESS_TOKEN_GENERATOR": "authflows.inbound.tokens.new_access_token",
+    "REFRESH_TOKEN_GENERATOR": "authflows.inbound.tokens.new_refresh_token",
     "PKCE_REQUIRED": True,
     "COMPLIANT_BCP_RFC9700_IMPLICIT_GRANT": True,
     "COMPLIANT_BCP_RFC9700_PASSWORD_GRANT": True,
@@ -269,6 +273,8 @@ LOGGING = {
         # Call records take its place (and it would print credentials that somebody put into a URL).
         "uvicorn.access": {"level": "CRITICAL", "propagate": False},
         "django.security.DisallowedHost": {"level": "CRITICAL"},
+        # Its debug messages hold codes and tokens.
+        "oauthlib": {"level": "WARNING"},
     },
 }
 

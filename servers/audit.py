@@ -33,6 +33,7 @@ class Action(StrEnum):
     FIRST_ADMIN_CREATE = "first_admin:create"
     SIGN_IN = "person:sign_in"
     SIGN_IN_FAILED = "person:sign_in_failed"
+    SESSIONS_END = "person:end_sessions"
     SERVER_CREATE = "server:create"
     SERVER_CHANGE = "server:change"
     SERVER_DELETE = "server:delete"

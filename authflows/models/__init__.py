@@ -7,6 +7,7 @@ from authflows.models.clients import OAuthClient, RegistrationPolicy
 from authflows.models.identity import AccountMapping, IdentityProvider, TeamMapping
 from authflows.models.keys import ApiKey, VirtualAccount
 from authflows.models.links import OneTimeLink
+from authflows.models.sessions import SignInSession
 from authflows.models.throttle import AttemptBucket
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "PendingSignIn",
     "RefreshReply",
     "RegistrationPolicy",
+    "SignInSession",
     "TeamMapping",
     "VirtualAccount",
 ]

@@ -7,11 +7,10 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.contrib.sessions.models import Session
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
-from authflows.models import OneTimeLink
+from authflows.models import OneTimeLink, SignInSession
 from gateway_project.keys import make_ring_key
 from servers import audit
 from servers.models import AuditEvent, AuditHead, Call, Change, StoredSecret
@@ -315,11 +314,11 @@ def test_prune_deletes_links_that_cannot_be_used_any_more() -> None:
 
 def test_prune_deletes_ended_sign_in_sessions_only() -> None:
     now = timezone.now()
-    Session.objects.create(session_key="ended", session_data="", expire_date=now - timedelta(seconds=1))
-    Session.objects.create(session_key="open", session_data="", expire_date=now + timedelta(hours=1))
+    SignInSession.objects.create(digest="ended", expires_at=now - timedelta(seconds=1))
+    SignInSession.objects.create(digest="open", expires_at=now + timedelta(hours=1))
     run("prune")
 
-    assert [session.session_key for session in Session.objects.all()] == ["open"]
+    assert [session.digest for session in SignInSession.objects.all()] == ["open"]
 
 
 def test_prune_never_deletes_audit_events() -> None:

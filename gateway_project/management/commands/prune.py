@@ -5,12 +5,11 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from django.contrib.sessions.models import Session
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
-from authflows.models import OneTimeLink
+from authflows.models import OneTimeLink, SignInSession
 from servers.models import Call, Change
 
 # Rows of one DELETE: a large one would hold SQLite's only write lock for too long.
@@ -39,7 +38,7 @@ class Command(BaseCommand):
             ("call records", Call.objects.filter(at__lt=now - timedelta(days=days))),
             ("changes", Change.objects.filter(at__lt=now - _CHANGES_KEPT, id__lt=newest)),
             ("one-time links", OneTimeLink.objects.filter(Q(used_at__isnull=False) | Q(expires_at__lt=now))),
-            ("sign-in sessions", Session.objects.filter(expire_date__lt=now)),
+            ("sign-in sessions", SignInSession.objects.filter(expires_at__lt=now)),
         ):
             self.stdout.write(f"{what}: {_delete(rows)} deleted")
 
