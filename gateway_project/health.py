@@ -24,18 +24,21 @@ def readyz(request: HttpRequest) -> JsonResponse:
     """200 when database, migrations, keys and change feed are in order, else 503 with what is not."""
     from proxy.record import recorder
 
-    problems = []
-    try:
-        executor = MigrationExecutor(connection)
-        if executor.migration_plan(executor.loader.graph.leaf_nodes()):
-            problems.append("migrations are missing: run `manage.py migrate`")
-    except DatabaseError:
-        problems.append("the database cannot be reached")
-    if not problems and not feed.is_fresh():
-        problems.append("the change feed cannot be read")
+    # The feed first: a database that gives no answer must not keep this one back.
+    problems = _problems_of_database() if feed.is_fresh() else ["the change feed cannot be read"]
     answer = {
         "status": "unready" if problems else "ok",
         "problems": problems,
         "call_records": {"waiting": recorder.waiting(), "lost": recorder.lost},
     }
     return JsonResponse(answer, status=503 if problems else 200)
+
+
+def _problems_of_database() -> list[str]:
+    try:
+        executor = MigrationExecutor(connection)
+        if executor.migration_plan(executor.loader.graph.leaf_nodes()):
+            return ["migrations are missing: run `manage.py migrate`"]
+    except DatabaseError:
+        return ["the database cannot be reached"]
+    return []

@@ -200,7 +200,10 @@ class _Gap(NamedTuple):
 
 
 class Feed:
-    """Reads new changes in a thread of its own and applies them in this process."""
+    """Reads new changes in a thread of its own and applies them in this process.
+
+    Another thread watches that it does: a reading can hang as well as fail.
+    """
 
     def __init__(self) -> None:
         self._last = 0
@@ -209,7 +212,7 @@ class Feed:
         self._read_at_clock = float("-inf")
         self._knows_position = False
         self._poll_lock = threading.Lock()
-        self._thread: threading.Thread | None = None
+        self._threads: tuple[threading.Thread, ...] = ()
         self._stop = threading.Event()
         self._start_lock = threading.Lock()
 
@@ -220,20 +223,24 @@ class Feed:
     def start(self) -> None:
         """Read once, then keep reading in the background. Safe to call again. Raises django.db.Error."""
         with self._start_lock:
-            if self._thread is not None and self._thread.is_alive():
+            if any(thread.is_alive() for thread in self._threads):
                 return
             self._stop.clear()
             self._knows_position = False
             self.poll()
-            self._thread = threading.Thread(target=self._run, name="change-feed", daemon=True)
-            self._thread.start()
+            self._threads = (
+                threading.Thread(target=self._run, name="change-feed", daemon=True),
+                threading.Thread(target=self._watch, name="change-feed-watch", daemon=True),
+            )
+            for thread in self._threads:
+                thread.start()
 
     def stop(self) -> None:
-        """End the thread; returns when it has ended."""
+        """End the threads; returns when they have ended."""
         self._stop.set()
-        if self._thread is not None:
-            self._thread.join(timeout=10)
-            self._thread = None
+        for thread in self._threads:
+            thread.join(timeout=10)
+        self._threads = ()
 
     def poll(self) -> int:
         """Read and apply what is new; returns how many changes were applied. Raises django.db.Error."""
@@ -284,14 +291,23 @@ class Feed:
                     log.exception("the change feed cannot be read")
                 readable = False
                 _close_connection()
-                if not self.is_fresh():
-                    # New calls are refused; open ones go on only if the database still says so, asked each time.
-                    doubt_everything()
             else:
                 if not readable:
                     log.warning("the change feed can be read again")
                 readable = True
         _close_connection()
+
+    def _watch(self) -> None:
+        fresh = True
+        while not self._stop.wait(POLL_SECONDS):
+            if self.is_fresh():
+                fresh = True
+                continue
+            if fresh:
+                log.error("the change feed gave nothing for %d seconds: calls are refused", STALE_AFTER_SECONDS)
+            fresh = False
+            # New calls are refused; open ones go on only if the database still says so, asked each time.
+            doubt_everything()
 
 
 def _without(gap: _Gap, number: int) -> list[_Gap]:

@@ -60,6 +60,17 @@ def test_readyz_fails_when_the_change_feed_has_not_been_read(client: Client, mon
     assert answer.json()["problems"] == ["the change feed cannot be read"]
 
 
+def test_readyz_does_not_wait_for_a_database_that_gives_no_answer(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("the database was asked")
+
+    monkeypatch.setattr(feed, "_read_at", float("-inf"))
+    with connection.execute_wrapper(refuse):
+        assert client.get("/readyz").status_code == 503
+
+
 def test_readyz_counts_call_records_that_were_lost(
     client: Client, fresh_feed: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,6 +15,7 @@ from django.db import Error, connection, transaction
 from servers import changes
 from servers.changes import Cache, Feed, NotCached
 from servers.models import Change
+from tests.support.hanging import silent_database
 from tests.support.other_process import run_elsewhere
 
 PATIENCE = 30
@@ -320,6 +321,31 @@ def test_everything_is_doubted_while_the_feed_is_stale_and_not_before(
         logger.removeHandler(lost)
 
 
+@pytest.mark.requirement("T9", "T10")
+@pytest.mark.django_db(transaction=True)
+def test_a_reading_that_hangs_counts_like_one_that_fails(feed: Feed, listener: Listener, clock: Clock) -> None:
+    feed.start()
+    told = Heard("gave nothing for 5 seconds")
+    logger = logging.getLogger("servers.changes")
+    logger.addHandler(told)
+    try:
+        with silent_database("change-feed") as silence:
+            assert silence.noticed.wait(PATIENCE)
+            assert feed.is_fresh()
+            doubted = listener.expect(changes.EVERYTHING, "")
+            assert not doubted.is_set(), "five seconds have not passed"
+            clock.passed += changes.STALE_AFTER_SECONDS
+            assert doubted.wait(PATIENCE)
+            assert told.event.wait(PATIENCE)
+            assert not feed.is_fresh()
+        arrived = listener.expect("test", "after")
+        Change.objects.create(kind="test", key="after")
+        assert arrived.wait(PATIENCE)
+        assert feed.is_fresh()
+    finally:
+        logger.removeHandler(told)
+
+
 class Heard(logging.Handler):
     """Sets an event when a message comes that contains a text."""
 
@@ -374,14 +400,17 @@ def rename(old: str, new: str) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_starting_twice_keeps_one_thread_and_stopping_ends_it(feed: Feed) -> None:
+def test_starting_twice_keeps_the_same_threads_and_stopping_ends_them(feed: Feed) -> None:
+    def running() -> list[str]:
+        return sorted(thread.name for thread in threading.enumerate() if thread.name.startswith("change-feed"))
+
     feed.start()
     feed.start()
-    assert len([thread for thread in threading.enumerate() if thread.name == "change-feed"]) == 1
+    assert running() == ["change-feed", "change-feed-watch"]
     feed.stop()
-    assert not [thread for thread in threading.enumerate() if thread.name == "change-feed"]
+    assert not running()
     feed.start()
-    assert len([thread for thread in threading.enumerate() if thread.name == "change-feed"]) == 1
+    assert running() == ["change-feed", "change-feed-watch"]
 
 
 # --- Caches ---------------------------------------------------------------------------------------
