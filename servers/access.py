@@ -62,6 +62,10 @@ class Principal:
     """Unix seconds, or None for no end."""
     limited_to: frozenset[UUID] | None = None
     """Ids of the only servers that the credential opens, or None for no limit."""
+    audience: str | None = None
+    """The one MCP path that the credential is good for, for example `/acme/mcp/notion/server`; None: any."""
+    sign_in: UUID | None = None
+    """The sign-in of an OAuth client that the credential comes from; it outlives each of its tokens."""
 
 
 @dataclass(frozen=True, slots=True)
