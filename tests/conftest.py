@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from servers import changes
 from servers.models import AccessRule, AuthConfig, Membership, PrivateDestination, Role, Server, Tenant
 from tests.support import environment
 from tests.support.gateway import LiveGateway
+from tests.support.oidc_provider import OidcProvider
 
 
 @pytest.fixture(scope="session")
@@ -86,6 +87,24 @@ def gateway(transactional_db: None) -> Iterator[LiveGateway]:
     """A live gateway on the test database."""
     with LiveGateway() as live:
         yield live
+
+
+@pytest.fixture(scope="session")
+def oidc_provider() -> Iterator[OidcProvider]:
+    """A running OpenID provider, the same for all tests; one with other options: `OidcProvider(Options(...))`."""
+    provider = OidcProvider()
+    yield provider
+    provider.stop()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A failed test shows what the provider that it used has logged."""
+    report = yield
+    provider = getattr(item, "funcargs", {}).get("oidc_provider")
+    if report.failed and isinstance(provider, OidcProvider):
+        report.sections.append(("log of the OpenID provider", provider.said()))
+    return report
 
 
 @pytest.fixture(autouse=True)

@@ -72,16 +72,20 @@ def _launch(command: Sequence[str], *, environment: dict[str, str], folder: Path
     return Peer("", process, output, label=Path(command[1] if len(command) > 1 else command[0]).name)
 
 
-def start_own(program: str, *arguments: str, python: str | None = None) -> Peer:
-    """Start a server program of `tests/support/peers`, which prints its URL as its first line."""
-    command = [python or sys.executable, str(PEERS / program), *arguments]
-    peer = _launch(command, environment=clean_environment(), folder=None)
+def launch(command: Sequence[str], *, environment: dict[str, str]) -> Peer:
+    """Start a program that prints its URL as its first line when it answers."""
+    peer = _launch(command, environment=environment, folder=None)
     assert peer.process.stdout is not None
     peer.url = peer.process.stdout.readline().strip()
     if not peer.url:
         peer.process.wait(10)
-        raise RuntimeError(f"{program} did not start: {peer.said()}")
+        raise RuntimeError(f"{peer.label} did not start: {peer.said()}")
     return peer
+
+
+def start_own(program: str, *arguments: str, python: str | None = None) -> Peer:
+    """Start a server program of `tests/support/peers`, which prints its URL as its first line."""
+    return launch([python or sys.executable, str(PEERS / program), *arguments], environment=clean_environment())
 
 
 def start_foreign(
