@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from authflows.models.approvals import Approval, PendingSignIn, RefreshReply
 from authflows.models.clients import OAuthClient, RegistrationPolicy
-from authflows.models.identity import AccountMapping, IdentityProvider, TeamMapping
+from authflows.models.identity import AccountMapping, Identity, IdentityProvider, TeamMapping
 from authflows.models.keys import ApiKey, VirtualAccount
 from authflows.models.links import OneTimeLink
 from authflows.models.sessions import SignInSession
@@ -15,6 +15,7 @@ __all__ = [
     "ApiKey",
     "Approval",
     "AttemptBucket",
+    "Identity",
     "IdentityProvider",
     "OAuthClient",
     "OneTimeLink",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.contrib.auth.models import Group
 from django.core.validators import RegexValidator
 from django.db import models
+from social_django.models import UserSocialAuth
 
 from authflows.models.keys import VirtualAccount
 from servers.models import Tenant
@@ -41,6 +42,14 @@ class IdentityProvider(UuidModel):
     preset = models.CharField(max_length=20, choices=Preset.choices, default=Preset.OIDC)
     issuer = models.CharField(max_length=500, blank=True, help_text="The issuer URL, exactly as the provider names it.")
     enabled = models.BooleanField(default=True)
+    # Whoever edits a provider decides whom it signs in. So what a tenant's admin edits opens only accounts that
+    # this tenant has to itself: no superuser, nobody who belongs to another tenant as well.
+    vouches_for_all = models.BooleanField(
+        "signs in superusers and people of several tenants",
+        default=False,
+        help_text="Then only superusers change this provider.",
+    )
+    managed = models.BooleanField("set by the operator's settings", default=False, editable=False)
 
     # Signing in:
     sign_in = models.BooleanField("people sign in with it", default=True)
@@ -77,6 +86,18 @@ class IdentityProvider(UuidModel):
 
     def __str__(self) -> str:
         return self.name
+
+
+class Identity(UserSocialAuth):
+    """A person as a provider knows them: `provider` is the provider's slug, `uid` the subject. Holds no tokens."""
+
+    class Meta:
+        proxy = True
+        verbose_name = "sign-in identity"
+        verbose_name_plural = "sign-in identities"
+
+    def __str__(self) -> str:
+        return f"{self.uid} ({self.provider})"
 
 
 class TeamMapping(UuidModel):
