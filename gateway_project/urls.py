@@ -5,8 +5,7 @@ from __future__ import annotations
 from django.contrib import admin
 from django.urls import include, path, re_path
 
-from authflows.inbound import metadata
-from authflows.views import authorize
+from authflows.views import authorize, metadata
 from gateway_project import health
 
 urlpatterns = [
@@ -14,9 +13,16 @@ urlpatterns = [
     path("readyz", health.readyz, name="readyz"),
     path(
         ".well-known/oauth-protected-resource/<path:path>",
-        metadata.protected_resource_view,
+        metadata.protected_resource,
         name="protected-resource-metadata",
     ),
+    path(
+        ".well-known/oauth-authorization-server",
+        metadata.authorization_server,
+        name="authorization-server-metadata",
+    ),
+    path(".well-known/openid-configuration", metadata.authorization_server, name="openid-configuration"),
+    path(".well-known/<path:path>", metadata.unknown),
     # Clients write these with and without a slash at the end; nothing is redirected.
     re_path(r"^authorize/?$", authorize.authorize, name="authorize"),
     path("authorize/<str:pending_id>", authorize.pending, name="authorize-pending"),

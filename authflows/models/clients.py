@@ -92,3 +92,13 @@ class RegistrationPolicy(models.Model):
 
     def __str__(self) -> str:
         return "How clients make themselves known"
+
+    @classmethod
+    def current(cls) -> RegistrationPolicy:
+        """The row, or the defaults where there is none."""
+        return cls.objects.filter(id=1).first() or cls()
+
+    @property
+    def takes_documents(self) -> bool:
+        """Whether clients may be known by a metadata document at all."""
+        return self.metadata_documents != self.MetadataDocuments.OFF
