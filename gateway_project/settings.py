@@ -167,6 +167,11 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
     {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
 ]
+# The first hashes passwords. The last is for secrets that we make ourselves: see there.
+PASSWORD_HASHERS = [
+    "django.contrib.auth.hashers.PBKDF2PasswordHasher",
+    "authflows.inbound.client_secrets.RandomSecretHasher",
+]
 SESSION_ENGINE = "authflows.session_store"
 SESSION_COOKIE_NAME = "__Host-gatehouse" if HTTPS else "gatehouse"
 SESSION_COOKIE_AGE = 12 * 3600
@@ -194,6 +199,7 @@ OAUTH2_PROVIDER = {
     "ACCESS_TOKEN_EXPIRE_SECONDS": ACCESS_TOKEN_SECONDS,
     "REFRESH_TOKEN_EXPIRE_SECONDS": REFRESH_TOKEN_SECONDS,
     "REFRESH_TOKEN_REUSE_PROTECTION": True,
+    "CLIENT_SECRET_HASHER": "sha256_of_random",
     # Told from keys and JWTs by their shape.
     "ACCESS_TOKEN_GENERATOR": "authflows.inbound.tokens.new_access_token",
     "REFRESH_TOKEN_GENERATOR": "authflows.inbound.tokens.new_refresh_token",

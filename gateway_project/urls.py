@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.contrib import admin
 from django.urls import include, path, re_path
 
-from authflows.views import authorize, metadata
+from authflows.views import authorize, metadata, registration
 from gateway_project import health
 
 urlpatterns = [
@@ -26,6 +26,7 @@ urlpatterns = [
     # Clients write these with and without a slash at the end; nothing is redirected.
     re_path(r"^authorize/?$", authorize.authorize, name="authorize"),
     path("authorize/<str:pending_id>", authorize.pending, name="authorize-pending"),
+    re_path(r"^register/?$", registration.register, name="register"),
     path("", include("proxy.urls")),
     path("admin/", admin.site.urls),
     path("", include("authflows.urls")),

@@ -49,6 +49,8 @@ class Action(StrEnum):
     SECRET_DELETE = "secret:delete"  # noqa: S105
     KEY_CREATE = "api_key:create"
     KEY_REVOKE = "api_key:revoke"
+    CLIENT_REGISTER = "oauth_client:register"
+    CLIENT_CHANGE_DOCUMENT = "oauth_client:change_document"
     CLIENT_APPROVE = "oauth_client:approve"
     CLIENT_DENY = "oauth_client:deny"
     APPROVAL_REVOKE = "approval:revoke"

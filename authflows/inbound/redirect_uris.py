@@ -71,6 +71,12 @@ def matches(asked: str, registered: str) -> bool:
     return one[2] is None or int(one[2]) <= 65535
 
 
+def without_loopback_port(uri: str) -> str:
+    """The same text for every URI that `matches` takes for the same."""
+    found = _LOOPBACK.fullmatch(uri)
+    return f"http://{found[1]}{found[3]}" if found else uri
+
+
 def is_loopback(uri: str) -> bool:
     """Whether the answer stays on the person's own computer, where any program may wait for it."""
     host = _host(uri)

@@ -10,6 +10,10 @@ from oauth2_provider.models import AbstractApplication
 from authflows.inbound import redirect_uris
 
 
+def _texts(value: object) -> frozenset[str]:
+    return frozenset(item for item in value if isinstance(item, str)) if isinstance(value, list) else frozenset()
+
+
 class OAuthClient(AbstractApplication):  # type: ignore[misc]
     """A program that asks people to let it in: registered by itself, by its metadata document, or by an admin.
 
@@ -97,6 +101,11 @@ class RegistrationPolicy(models.Model):
     def current(cls) -> RegistrationPolicy:
         """The row, or the defaults where there is none."""
         return cls.objects.filter(id=1).first() or cls()
+
+    @property
+    def private_uris(self) -> frozenset[str]:
+        """The private redirect URIs that are allowed; nothing when the stored JSON is no list."""
+        return _texts(self.private_redirect_uris)
 
     @property
     def takes_documents(self) -> bool:
