@@ -6,7 +6,7 @@ from django.contrib.auth.decorators import login_not_required
 from django.urls import path
 from django.views.generic import RedirectView
 
-from authflows.views import first_admin, my_keys, my_servers, sign_in
+from authflows.views import first_admin, my_access, my_keys, my_servers, sign_in
 
 urlpatterns = [
     path("", login_not_required(RedirectView.as_view(pattern_name="portal")), name="home"),
@@ -17,6 +17,10 @@ urlpatterns = [
     path("portal/", my_servers.portal, name="portal"),
     path("portal/password/", sign_in.NewPassword.as_view(), name="my-password"),
     path("portal/servers/<slug:tenant>/<slug:slug>/", my_servers.server, name="portal-server"),
+    path("portal/access/", my_access.access, name="my-access"),
+    path("portal/access/<uuid:approval_id>/revoke/", my_access.revoke_approval, name="my-approval-revoke"),
+    path("portal/access/sessions/end/", my_access.end_session, name="my-session-end"),
+    path("portal/access/sessions/end-others/", my_access.end_other_sessions, name="my-sessions-end"),
     path("portal/keys/", my_keys.keys, name="my-keys"),
     path("portal/keys/new/", my_keys.new_key, name="my-key-new"),
     path("portal/keys/<uuid:key_id>/revoke/", my_keys.revoke_key, name="my-key-revoke"),

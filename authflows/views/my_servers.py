@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from django.core.paginator import Paginator
 from django.http import Http404, HttpRequest, HttpResponse
-from django.shortcuts import render
-from django.views.decorators.http import require_safe
+from django.shortcuts import redirect, render
+from django.views.decorators.debug import sensitive_variables
+from django.views.decorators.http import require_http_methods, require_safe
 
-from authflows.inbound import my_servers
-from authflows.views.how_to_use import KEY_VARIABLE, snippets
+from authflows.inbound import how_to_use, my_servers
+from authflows.inbound.how_to_use import Target
+from authflows.views.key_forms import NewKeyForm
+from authflows.views.my_keys import warn_made_before
 
 PAGE_SIZE = 25
 
@@ -29,16 +32,30 @@ def portal(request: HttpRequest) -> HttpResponse:
     return render(request, "portal/servers.html", context)
 
 
-@require_safe
+@require_http_methods(["GET", "HEAD", "POST"])
+@sensitive_variables("made", "token")
 def server(request: HttpRequest, tenant: str, slug: str) -> HttpResponse:
-    """One server and how to use it; for everybody else it does not exist."""
+    """One server and how to use it; a POST makes a key for it. For everybody else it does not exist."""
     item = my_servers.server_of(request.user, tenant_slug=tenant, slug=slug)
     if item is None:
         raise Http404
+    found, token = item.server, None
+    form = NewKeyForm(user=request.user, initial={"name": f"For {found.name}"[:100]})
+    if request.method == "POST":
+        form = NewKeyForm(request.POST, user=request.user)
+        made = form.make(servers=[found]) if form.is_valid() else None
+        if made is not None and made.token is None:
+            warn_made_before(request, made)
+            return redirect("portal-server", tenant, slug)
+        token = made.token if made is not None else None
+        form.renew()
+    target = Target(name=found.slug, url=found.mcp_url, key_url=found.key_url)
     context = {
         "item": item,
-        "server": item.server,
-        "snippets": snippets(url=item.server.mcp_url, name=item.server.slug),
-        "key_variable": KEY_VARIABLE,
+        "server": found,
+        "methods": how_to_use.methods(target, key=token),
+        "open_method": "key" if request.method == "POST" else "",
+        "form": form,
+        "token": token,
     }
     return render(request, "portal/server.html", context)

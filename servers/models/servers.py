@@ -109,6 +109,11 @@ class Server(UuidModel):
         """The MCP endpoint on the public origin, byte for byte what How To Use shows."""
         return f"{settings.PUBLIC_URL}{self.mcp_path}"
 
+    @property
+    def key_url(self) -> str:
+        """The same endpoint for clients that leave out a configured key wherever they are offered a sign-in."""
+        return f"{settings.PUBLIC_URL}/{self.tenant.slug}/mcp/{self.slug}/key"
+
 
 class AuthConfig(UuidModel):
     """How the gateway authenticates to one server. Secrets stand in it only as references (FQNs)."""

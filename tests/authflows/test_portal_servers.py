@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import json
 import re
 from datetime import timedelta
 
@@ -14,7 +13,6 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from authflows.views.how_to_use import snippets
 from servers.models import AccessRule, Role, Server, ServerGroup
 from tests.conftest import Cast
 
@@ -168,32 +166,6 @@ def test_pages_hold_no_inline_code_and_cannot_be_framed_or_kept(client: Client, 
     assert "frame-ancestors 'none'" in response["Content-Security-Policy"]
     assert response["X-Frame-Options"] == "DENY"
     assert "no-store" in response["Cache-Control"]
-
-
-@pytest.mark.requirement("F-601")
-def test_the_snippets_hold_the_exact_url_and_no_key(client: Client, cast: Cast) -> None:
-    text = page(client, cast.member, one(cast))
-    url = "http://127.0.0.1:8000/default/mcp/calculator/server"
-    assert f"curl -sS {url} \\" in text
-    assert f"claude mcp add --transport http calculator {url} \\" in text
-    assert text.count("GATEHOUSE_KEY") >= 4
-
-
-def test_snippets_for_editors_are_json_in_the_editors_own_form() -> None:
-    url = "https://gw.example.com/default/mcp/calculator/server"
-    by_id = {snippet.id: snippet.text for snippet in snippets(url=url, name="calculator")}
-    cursor = json.loads(by_id["cursor"])
-    assert cursor == {
-        "mcpServers": {"calculator": {"url": url, "headers": {"Authorization": "Bearer ${env:GATEHOUSE_KEY}"}}}
-    }
-    code = json.loads(by_id["vs-code"])
-    assert code["servers"]["calculator"] == {
-        "type": "http",
-        "url": url,
-        "headers": {"Authorization": "Bearer ${input:gatehouse-key}"},
-    }
-    assert code["inputs"][0]["id"] == "gatehouse-key"
-    assert code["inputs"][0]["password"] is True
 
 
 def test_a_person_who_was_switched_off_is_out_at_once(client: Client, cast: Cast) -> None:

@@ -33,11 +33,14 @@ for (const button of document.querySelectorAll("button[data-copy]")) {
   button.addEventListener("click", () => copy(button));
 }
 
+// Holders with the same data-keep show the same tab: whoever chose a client keeps it under the other method.
+const together = new Map();
+
 function makeTabs(holder) {
   const panels = [...holder.querySelectorAll(":scope > [data-tab]")];
   const list = document.createElement("div");
   list.setAttribute("role", "tablist");
-  list.setAttribute("aria-label", "Clients");
+  list.setAttribute("aria-label", holder.dataset.tabs);
   const tabs = panels.map((panel) => {
     const tab = document.createElement("button");
     tab.type = "button";
@@ -57,19 +60,27 @@ function makeTabs(holder) {
       panels[i].hidden = i !== number;
     });
   };
-  tabs.forEach((tab, i) => tab.addEventListener("click", () => show(i)));
+  const others = together.get(holder.dataset.keep) ?? [];
+  if (holder.dataset.keep) together.set(holder.dataset.keep, others);
+  const named = (name) => panels.findIndex((panel) => panel.dataset.tab === name);
+  others.push((name) => named(name) >= 0 && show(named(name)));
+  const choose = (number) => others.forEach((choose) => choose(panels[number].dataset.tab));
+  tabs.forEach((tab, i) => tab.addEventListener("click", () => choose(i)));
   list.addEventListener("keydown", (event) => {
     const now = tabs.indexOf(document.activeElement);
     const next = { ArrowRight: now + 1, ArrowLeft: now - 1, Home: 0, End: tabs.length - 1 }[event.key];
     if (next === undefined) return;
     event.preventDefault();
     const number = (next + tabs.length) % tabs.length;
-    show(number);
+    choose(number);
     tabs[number].focus();
   });
   holder.prepend(list);
   holder.classList.add("live");
-  show(Math.max(0, panels.findIndex((panel) => `#${panel.id}` === location.hash)));
+  show(0);
+  const target = document.getElementById(holder.dataset.open || location.hash.slice(1));
+  const wanted = panels.findIndex((panel) => panel.contains(target));
+  if (wanted >= 0) choose(wanted);
 }
 
 document.querySelectorAll("[data-tabs]").forEach(makeTabs);
