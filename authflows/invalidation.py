@@ -4,17 +4,40 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.db.models import Model
 from django.db.models.signals import m2m_changed
+from django.utils import timezone
+from oauth2_provider.models import AccessToken, RefreshToken
+from social_django.models import UserSocialAuth
 
-from authflows.models import ApiKey, VirtualAccount
+from authflows.models import (
+    AccountMapping,
+    ApiKey,
+    Approval,
+    IdentityProvider,
+    OAuthClient,
+    TeamMapping,
+    VirtualAccount,
+)
 from servers import changes
 from servers.invalidation import watch
+
+_SWITCHED = "_gatehouse_switched"
+_STORED_OWNER = "_gatehouse_stored_owner"
 
 
 def connect() -> None:
     """Connect the observers; called once when the application starts."""
     watch(ApiKey, _key_written)
     watch(VirtualAccount, _account_written)
+    watch(AccessToken, _token_written)
+    watch(RefreshToken, _refresh_token_written)
+    watch(Approval, _approval_written)
+    watch(OAuthClient, _client_written, _client_about_to_change)
+    watch(IdentityProvider, _provider_written)
+    watch(TeamMapping, _mapping_written, _mapping_about_to_change)
+    watch(AccountMapping, _mapping_written, _mapping_about_to_change)
+    watch(UserSocialAuth, _identity_written, _identity_about_to_change)
     m2m_changed.connect(_key_limits_changed, sender=ApiKey.servers.through, dispatch_uid="changes-key-limits")
 
 
@@ -30,5 +53,67 @@ def _key_limits_changed(instance: Any, action: str, **_: Any) -> None:
         changes.record("api_key", instance.digest)
 
 
+def _token_written(instance: Any, created: bool | None = None, **_: Any) -> None:
+    # A new row is in no cache, and one that is over opens nothing from a cache either.
+    was_over = created is None and instance.expires <= timezone.now()
+    if not created and not was_over:
+        changes.record("access_token", instance.token_checksum)
+
+
+def _refresh_token_written(instance: Any, created: bool | None = None, **_: Any) -> None:
+    was_deleted = created is None
+    if not created and instance.token_family and not (was_deleted and instance.revoked):
+        changes.record("sign_in", instance.token_family)
+
+
+def _approval_written(
+    instance: Approval, created: bool | None = None, update_fields: frozenset[str] | None = None, **_: Any
+) -> None:
+    if not created and not (update_fields is not None and update_fields <= {"last_used_at"}):
+        changes.record("approval", instance.pk)
+
+
+def _client_about_to_change(instance: OAuthClient, **_: Any) -> None:
+    stored = OAuthClient.objects.filter(pk=instance.pk).values_list("enabled", flat=True).first()
+    instance.__dict__[_SWITCHED] = stored is not None and stored != instance.enabled
+
+
+def _client_written(instance: OAuthClient, created: bool | None = None, **_: Any) -> None:
+    # A deleted one takes its approvals along, which are changes of their own.
+    if instance.__dict__.pop(_SWITCHED, False):
+        changes.record("oauth_client", instance.pk)
+
+
 def _account_written(instance: VirtualAccount, **_: Any) -> None:
     changes.record("user", instance.user_id)
+
+
+def _provider_written(instance: IdentityProvider, **_: Any) -> None:
+    changes.record("identity_provider", instance.pk)
+
+
+def _mapping_about_to_change(instance: TeamMapping | AccountMapping, **_: Any) -> None:
+    _remember_owner(instance, "provider_id")
+
+
+def _mapping_written(instance: TeamMapping | AccountMapping, **_: Any) -> None:
+    changes.record_all("identity_provider", {instance.provider_id, *_forget_owner(instance)})
+
+
+def _identity_about_to_change(instance: UserSocialAuth, **_: Any) -> None:
+    _remember_owner(instance, "user_id")
+
+
+def _identity_written(instance: UserSocialAuth, **_: Any) -> None:
+    changes.record_all("user", {instance.user_id, *_forget_owner(instance)})
+
+
+def _remember_owner(instance: Model, field: str) -> None:
+    # The row may be about to move to another provider or person; what the old one's tokens open changes too.
+    stored = type(instance)._default_manager.filter(pk=instance.pk).values_list(field, flat=True).first()
+    instance.__dict__[_STORED_OWNER] = set() if stored is None else {stored}
+
+
+def _forget_owner(instance: Model) -> set[Any]:
+    owners: set[Any] = instance.__dict__.pop(_STORED_OWNER, set())
+    return owners

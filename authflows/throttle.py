@@ -72,6 +72,16 @@ def take(limits: Sequence[Limit], *, now: datetime) -> int:
     return 0
 
 
+def waiting(limits: Sequence[Limit], *, now: datetime) -> int:
+    """The whole seconds after which an attempt may be made, or 0; counts nothing. One query."""
+    by_key = {limit.key: limit.rate for limit in limits}
+    wait = timedelta(0)
+    for row in AttemptBucket.objects.filter(pk__in=by_key, full_at__gt=now):
+        rate = by_key[row.pk]
+        wait = max(wait, row.full_at - now - rate.interval * (rate.count - 1))
+    return math.ceil(max(wait.total_seconds(), 0))
+
+
 def give_back(limits: Sequence[Limit]) -> None:
     """Undo one `take`: the attempt was a good one."""
     by_key = {limit.key: limit for limit in limits}

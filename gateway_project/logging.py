@@ -10,9 +10,11 @@ from typing import Any
 
 from servers.request_id import current_request_id
 
-# Our keys, one-time links, bearer and basic credentials, tokens in a query string, and JWTs, wherever they turn up.
+# Our keys and tokens, one-time links, bearer and basic credentials, tokens in a query string, and JWTs,
+# wherever they turn up.
 _SECRET_SHAPES = re.compile(
     r"ghk_[A-Za-z0-9_-]{8}_[A-Za-z0-9_-]{10,}"
+    r"|gh[or]_[A-Za-z0-9_-]{10,}"
     r"|(?<=/setup/)[A-Za-z0-9_-]{20,}"
     r"|(?i:(?<=bearer )|(?<=basic ))[A-Za-z0-9._~+/=-]{8,}"
     r"|(?i:(?<=access_token=)|(?<=client_secret=)|(?<=refresh_token=)|(?<=password=)|(?<=code=))[^&\s\"']+"

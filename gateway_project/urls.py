@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.contrib import admin
 from django.urls import include, path, re_path
 
-from authflows.views import authorize, metadata, registration
+from authflows.views import authorize, metadata, registration, token
 from gateway_project import health
 
 urlpatterns = [
@@ -27,6 +27,8 @@ urlpatterns = [
     re_path(r"^authorize/?$", authorize.authorize, name="authorize"),
     path("authorize/<str:pending_id>", authorize.pending, name="authorize-pending"),
     re_path(r"^register/?$", registration.register, name="register"),
+    re_path(r"^token/?$", token.token, name="token"),
+    re_path(r"^revoke/?$", token.revoke, name="revoke-token"),
     path("", include("proxy.urls")),
     path("admin/", admin.site.urls),
     path("", include("authflows.urls")),

@@ -29,10 +29,10 @@ def holds_until(prepared: Prepared, now: float) -> float:
 
 
 class Admissions:
-    """Positive answers by credential (its SHA-256) and server; refusals are never kept."""
+    """Positive answers by credential (its SHA-256) and MCP path; refusals are never kept."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[bytes, str, str], tuple[Prepared, float]] = {}
+        self._known: dict[tuple[bytes, str, str, str], tuple[Prepared, float]] = {}
         self._changes = -1
 
     def find(self, knock: Knock, *, now: float, changes: int) -> Prepared | None:
@@ -55,7 +55,7 @@ class Admissions:
         self._known[_key(knock, knock.authorization)] = (prepared, holds_until(prepared, now))
 
 
-def _key(knock: Knock, authorization: bytes) -> tuple[bytes, str, str]:
+def _key(knock: Knock, authorization: bytes) -> tuple[bytes, str, str, str]:
     if not knock.digest:
         knock.digest = hashlib.sha256(authorization).digest()
-    return knock.digest, knock.tenant, knock.slug
+    return knock.digest, knock.tenant, knock.slug, knock.endpoint

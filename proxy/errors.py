@@ -20,6 +20,7 @@ from servers.access import Denied, Reason
 
 NOT_AUTHENTICATED: Final = 1401
 ORIGIN_REFUSED: Final = 1402
+SCOPE_INSUFFICIENT: Final = 1403
 NO_ACCESS: Final = 1404
 METHOD_NOT_ALLOWED: Final = 1405
 REQUEST_TOO_SLOW: Final = 1408
@@ -59,7 +60,8 @@ def render(failure: Failure, request_id: JsonRpcId) -> tuple[int, Headers, bytes
 
 
 def unauthenticated(refusal: Unauthenticated, path: str, *, discoverable: bool) -> Failure:
-    """401 with the challenge, the same for every reason but "nothing sent" (RS-3, RS-5, RS-13).
+    """401 with the challenge, the same for every reason but "nothing sent" (RS-3, RS-5, RS-13); 403 for a token
+    without our one scope (RS-9).
 
     `discoverable` is False for the `/key` endpoint, whose clients must not start an OAuth discovery.
     """
@@ -73,10 +75,15 @@ def unauthenticated(refusal: Unauthenticated, path: str, *, discoverable: bool) 
     if refusal.reason is Refusal.IN_URL:
         challenge += ', error="invalid_request"'
         message = "Credentials belong in the Authorization header, not in the URL."
+    elif refusal.reason is Refusal.SCOPE:
+        challenge += ', error="insufficient_scope"'
+        message = "The token's scope does not cover MCP. Sign in again and ask for the scope mcp."
     elif refusal.reason is not Refusal.MISSING:
         challenge += ', error="invalid_token"'
         message = "The credential is not valid (any more). Sign in again, or use another API key."
     header = (b"www-authenticate", challenge.encode("latin-1"))
+    if refusal.reason is Refusal.SCOPE:
+        return Failure(403, SCOPE_INSUFFICIENT, message, refusal.reason, (header,))
     return Failure(401, NOT_AUTHENTICATED, message, refusal.reason, (header,))
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from authflows.inbound.bearer import Refusal, Unauthenticated, authenticate
+from authflows.inbound.bearer import Refusal, Unauthenticated, authenticate, still_signed_in
 from authflows.outbound.credentials import Credential, credential_for
 from servers import registry
 from servers.access import Denied, Principal, decide
@@ -93,9 +93,27 @@ def prepare_call(knock: Knock, *, now: float, may_load: bool) -> Outcome:
         return Unauthenticated(Refusal.IN_URL)
     if knock.authorization_twice:
         return Unauthenticated(Refusal.DUPLICATED)
-    principal = authenticate(knock.authorization, now=now, may_load=may_load)
+    path = f"/{knock.tenant}/mcp/{knock.slug}/{knock.endpoint}"
+    principal = authenticate(knock.authorization, now=now, path=path, may_load=may_load)
     if isinstance(principal, Unauthenticated):
         return principal
+    return _admit(principal, knock, now=now, may_load=may_load)
+
+
+def prepare_again(before: Prepared, knock: Knock, *, now: float, may_load: bool) -> Outcome:
+    """As `prepare_call`, for a call under way: may it go on?
+
+    It may while the sign-in that its token came from lasts, whether or not the token was replaced meanwhile.
+    """
+    if before.principal.sign_in is None:
+        return prepare_call(knock, now=now, may_load=may_load)
+    principal = still_signed_in(before.principal.sign_in, may_load=may_load)
+    if isinstance(principal, Unauthenticated):
+        return principal
+    return _admit(principal, knock, now=now, may_load=may_load)
+
+
+def _admit(principal: Principal, knock: Knock, *, now: float, may_load: bool) -> Outcome:
     server = registry.find(knock.tenant, knock.slug, may_load=may_load)
     if server is None:
         return UnknownServer(principal)

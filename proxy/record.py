@@ -18,7 +18,7 @@ from django.conf import settings
 from django.db import DatabaseError, DataError, connection, transaction
 from django.utils import timezone
 
-from authflows.models import ApiKey
+from authflows.models import ApiKey, Approval, OAuthClient
 from servers import audit
 from servers.models import Call
 
@@ -137,19 +137,26 @@ class Recorder:
                 _insert_into_sqlite(rows)
             else:
                 cursor.executemany(_INSERT, [(datetime.fromtimestamp(row.at, UTC), *row[1:]) for row in rows])
-            self._stamp_keys(rows)
+            self._stamp_credentials(rows)
         if settings.LOG_CALLS:
             for row in rows:
                 calls_log.info("call", extra={"call": row._asdict()})
 
-    def _stamp_keys(self, rows: list[CallRow]) -> None:
-        """Note when keys were last used, at most once a minute for each."""
+    def _stamp_credentials(self, rows: list[CallRow]) -> None:
+        """Note when keys, approvals and their clients were last used, at most once a minute for each."""
         now = time.monotonic()
-        used = {row.credential for row in rows if row.credential.startswith("api_key:")}
+        used = {row.credential for row in rows if row.credential.startswith(("api_key:", "approval:"))}
         due = [c for c in used if now - self._stamped.get(c, -_STAMP_SECONDS) >= _STAMP_SECONDS]
         if due:
-            ids = [credential.removeprefix("api_key:") for credential in due]
-            ApiKey.objects.filter(pk__in=ids).update(last_used_at=timezone.now())
+            keys = [c.removeprefix("api_key:") for c in due if c.startswith("api_key:")]
+            approvals = [c.removeprefix("approval:") for c in due if c.startswith("approval:")]
+            stamp = timezone.now()
+            if keys:
+                ApiKey.objects.filter(pk__in=keys).update(last_used_at=stamp)
+            if approvals:
+                Approval.objects.filter(pk__in=approvals).update(last_used_at=stamp)
+                clients = Approval.objects.filter(pk__in=approvals).values("client")
+                OAuthClient.objects.filter(pk__in=clients).update(last_used_at=stamp)
             self._stamped.update(dict.fromkeys(due, now))
 
     def _report_lost(self) -> None:

@@ -19,7 +19,7 @@ from authflows.outbound.credentials import Credential
 from proxy import threads
 from proxy.admissions import Admissions
 from proxy.in_flight import ActiveCall, EndedBy, InFlight
-from proxy.pipeline import Prepared, prepare_call
+from proxy.pipeline import Prepared, prepare_again
 from proxy.pool import Pool
 from proxy.record import recorder
 from proxy.sessions import Sessions
@@ -116,9 +116,9 @@ class Runtime:
             return
         try:
             try:
-                after = prepare_call(call.knock, now=time(), may_load=False)
+                after = prepare_again(before, call.knock, now=time(), may_load=False)
             except changes.NotCached:
-                after = await threads.run(_prepare_loading, call)
+                after = await threads.run(_prepare_loading, before, call)
         except Exception:
             call.stop(EndedBy.REVOKED)
             raise
@@ -146,8 +146,8 @@ def _leads_elsewhere(before: Prepared, after: Prepared) -> bool:
     )
 
 
-def _prepare_loading(call: ActiveCall) -> Any:
-    return prepare_call(call.knock, now=time(), may_load=True)
+def _prepare_loading(before: Prepared, call: ActiveCall) -> Any:
+    return prepare_again(before, call.knock, now=time(), may_load=True)
 
 
 def _request_heads(

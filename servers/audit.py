@@ -54,6 +54,9 @@ class Action(StrEnum):
     CLIENT_APPROVE = "oauth_client:approve"
     CLIENT_DENY = "oauth_client:deny"
     APPROVAL_REVOKE = "approval:revoke"
+    TOKEN_ISSUE = "oauth_token:issue"  # noqa: S105
+    TOKEN_REVOKE = "oauth_token:revoke"  # noqa: S105
+    TOKEN_REUSE = "oauth_token:reuse"  # noqa: S105
     VIRTUAL_ACCOUNT_CREATE = "virtual_account:create"
     VIRTUAL_ACCOUNT_CHANGE = "virtual_account:change"
     VIRTUAL_ACCOUNT_DELETE = "virtual_account:delete"

@@ -10,14 +10,19 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
+from uuid import UUID
+
+from oauth2_provider.models import AccessToken, RefreshToken
 
 from authflows.inbound.api_keys import looks_like_key
 from authflows.inbound.identity_tokens import looks_like_jwt, principal_of, provider_of
 from authflows.inbound.principals import principal_for
 from authflows.inbound.refusals import Refusal as Refusal
 from authflows.inbound.refusals import Refused
-from authflows.models import ApiKey
+from authflows.inbound.resources import parse
+from authflows.inbound.tokens import approval_behind, looks_like_access_token
+from authflows.models import ApiKey, OAuthClient
 from servers import changes
 from servers.access import Principal
 
@@ -32,19 +37,30 @@ class Unauthenticated:
         return False
 
 
+_OF_CLIENTS = "of OAuth clients"
+
+
 def _tags(principal: Principal) -> tuple[str, ...]:
     provider = provider_of(principal.credential)
-    return (str(principal.user_id),) if provider is None else (str(principal.user_id), f"identity_provider:{provider}")
+    if provider is not None:
+        return str(principal.user_id), f"identity_provider:{provider}"
+    if principal.sign_in is not None:
+        return str(principal.user_id), principal.credential, _OF_CLIENTS
+    return (str(principal.user_id),)
 
 
 _by_digest: changes.Cache[bytes, Principal] = changes.Cache(tags=_tags)
+_by_sign_in: changes.Cache[UUID, Principal] = changes.Cache(tags=_tags)
 # JWTs that list many groups are long.
 _LONGEST_TOKEN = 16_384
 
 
-def authenticate(header: bytes | None, *, now: float, may_load: bool = True) -> Principal | Unauthenticated:
-    """The principal behind an Authorization header value at `now` (Unix seconds).
+def authenticate(
+    header: bytes | None, *, now: float, path: str | None = None, may_load: bool = True
+) -> Principal | Unauthenticated:
+    """The principal behind an Authorization header value at `now` (Unix seconds), for a request to `path`.
 
+    What was issued for one MCP URL opens that path only, byte for byte (RS-11, T1).
     Raises changes.NotCached when the answer is not in memory and `may_load` is False.
     """
     if header is None:
@@ -60,6 +76,8 @@ def authenticate(header: bytes | None, *, now: float, may_load: bool = True) -> 
         load: Callable[[], Principal | None]
         if looks_like_key(text):
             load = partial(_load_key, digest.hex())
+        elif looks_like_access_token(text):
+            load = partial(_load_access_token, digest.hex())
         elif looks_like_jwt(text):
             load = partial(principal_of, text, now=now)
         else:
@@ -74,7 +92,21 @@ def authenticate(header: bytes | None, *, now: float, may_load: bool = True) -> 
         return Unauthenticated(Refusal.EXPIRED)
     if not principal.active:
         return Unauthenticated(Refusal.INACTIVE)
+    if principal.audience is not None and principal.audience != path:
+        return Unauthenticated(Refusal.ELSEWHERE)
     return principal
+
+
+def still_signed_in(sign_in: UUID, *, may_load: bool = True) -> Principal | Unauthenticated:
+    """Who a sign-in of an OAuth client stands for, whichever of its tokens is the present one.
+
+    For calls under way: the token that began one may be replaced or run out before its answer is there, which
+    takes nobody's right away. Raises changes.NotCached as `authenticate` does.
+    """
+    principal = _by_sign_in.get(sign_in, lambda: _load_sign_in(sign_in), may_load=may_load)
+    if principal is None:
+        return Unauthenticated(Refusal.UNKNOWN)
+    return principal if principal.active else Unauthenticated(Refusal.INACTIVE)
 
 
 def _load_key(digest: str) -> Principal | None:
@@ -91,11 +123,57 @@ def _load_key(digest: str) -> Principal | None:
     )
 
 
+def _load_access_token(digest: str) -> Principal | None:
+    tokens = AccessToken.objects.select_related("user__virtual_account", "application", "refresh_token")
+    token = tokens.filter(token_checksum=digest).first()
+    refresh_token = getattr(token, "refresh_token", None)
+    if token is None or refresh_token is None:
+        return None
+    if "mcp" not in token.scope.split():
+        raise Refused(Refusal.SCOPE)
+    return _of_client(token, sign_in=refresh_token.token_family, expires_at=token.expires.timestamp())
+
+
+def _load_sign_in(sign_in: UUID) -> Principal | None:
+    tokens = RefreshToken.objects.select_related("user__virtual_account", "application")
+    token = tokens.filter(token_family=sign_in, revoked__isnull=True).first()
+    return _of_client(token, sign_in=sign_in, expires_at=None) if token is not None else None
+
+
+def _of_client(token: Any, *, sign_in: UUID, expires_at: float | None) -> Principal | None:
+    """The principal of a token's row, if all that the token hangs on still stands."""
+    client: OAuthClient | None = token.application
+    if client is None or not client.enabled or token.user is None or len(token.resource) != 1:
+        return None
+    url = parse(token.resource[0])
+    approval = approval_behind(user_id=token.user_id, client_id=client.pk, resource=token.resource[0])
+    if url is None or approval is None:
+        return None
+    return principal_for(
+        token.user,
+        # Not the token: what hangs on the credential (sessions, counts, records) outlives a refresh.
+        credential=f"approval:{approval.pk}",
+        credential_expires_at=expires_at,
+        limited_to=frozenset({approval.server_id}),
+        audience=url.path,
+        sign_in=sign_in,
+    )
+
+
 def _on_change(kind: str, key: str) -> None:
-    if kind == "api_key":
+    if kind in ("api_key", "access_token"):
         _by_digest.evict(bytes.fromhex(key))
     elif kind == "user":
         _by_digest.evict_tag(key)
+        _by_sign_in.evict_tag(key)
+    elif kind == "sign_in":
+        _by_sign_in.evict(UUID(key))
+    elif kind == "approval":
+        _by_digest.evict_tag(f"approval:{key}")
+        _by_sign_in.evict_tag(f"approval:{key}")
+    elif kind == "oauth_client":
+        _by_digest.evict_tag(_OF_CLIENTS)
+        _by_sign_in.clear()
     elif kind == "identity_provider":
         _by_digest.evict_tag(f"identity_provider:{key}")
     # Not "tenant" and "server": a deleted one stays in the sets of principals, but its id never comes back.

@@ -17,6 +17,8 @@ def principal_for(
     credential: str,
     credential_expires_at: float | None = None,
     limited_to: frozenset[UUID] | None = None,
+    audience: str | None = None,
+    sign_in: UUID | None = None,
 ) -> Principal:
     """The principal as `access.decide` wants it. A virtual account is in its tenant only.
 
@@ -35,6 +37,8 @@ def principal_for(
         credential=credential,
         credential_expires_at=credential_expires_at,
         limited_to=limited_to,
+        audience=audience,
+        sign_in=sign_in,
     )
 
 

@@ -15,6 +15,9 @@ class Refusal(StrEnum):
     UNKNOWN = "credential_unknown"
     EXPIRED = "credential_expired"
     INACTIVE = "principal_inactive"
+    # Of our own OAuth tokens:
+    ELSEWHERE = "credential_for_another_resource"
+    SCOPE = "scope_insufficient"
     # Of JWTs (identity_tokens.py):
     ISSUER = "token_issuer_unknown"
     KEYS = "token_keys_unavailable"
