@@ -16,6 +16,7 @@ from django.core.asgi import get_asgi_application
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "gateway_project.settings")
 django_application = get_asgi_application()
 
+from gateway_project.page_bodies import serve_page
 from proxy import runtime
 from proxy.consumers import McpConsumer, mcp_route
 
@@ -31,7 +32,7 @@ def application(scope: Any, receive: Any, send: Any) -> Awaitable[None]:
         if route is not None:
             scope["mcp_route"] = route
             return McpConsumer()(scope, receive, send)
-        return django_application(scope, receive, send)
+        return serve_page(django_application, scope, receive, send)
     if scope["type"] == "lifespan":
         return _lifespan(scope, receive, send)
     raise ValueError(f"{scope['type']} is not served")

@@ -248,6 +248,8 @@ STATICFILES_DIRS = [BASE_DIR / "gateway_project" / "static"]
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_AUTOREFRESH = DEBUG
 
+PAGE_BODY_SECONDS = env_int("GATEHOUSE_PAGE_BODY_SECONDS", 30, minimum=1)
+
 # --- The path of a call ---------------------------------------------------------------------------
 
 MAX_REQUEST_BYTES = env_int("GATEHOUSE_MAX_REQUEST_BYTES", 4 * 1024 * 1024, minimum=1024)
