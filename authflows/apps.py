@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+from typing import Any
+
 from django.apps import AppConfig
+from django.db.models.signals import post_migrate
 
 
 class AuthflowsConfig(AppConfig):
@@ -13,3 +16,10 @@ class AuthflowsConfig(AppConfig):
 
         invalidation.connect()
         my_sessions.connect()
+        post_migrate.connect(_declare_provider, sender=self, dispatch_uid="identity-provider-of-settings")
+
+
+def _declare_provider(**_: Any) -> None:
+    from authflows.inbound import sso_settings
+
+    sso_settings.sync()

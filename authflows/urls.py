@@ -6,11 +6,13 @@ from django.contrib.auth.decorators import login_not_required
 from django.urls import path
 from django.views.generic import RedirectView
 
-from authflows.views import first_admin, my_access, my_keys, my_servers, sign_in
+from authflows.views import first_admin, my_access, my_identities, my_keys, my_servers, sign_in, sso
 
 urlpatterns = [
     path("", login_not_required(RedirectView.as_view(pattern_name="portal")), name="home"),
     path("sign-in/", sign_in.SignIn.as_view(), name="sign-in"),
+    path("sso/<slug:slug>/start", sso.start, name="sso-start"),
+    path("sso/<slug:slug>/callback", sso.callback, name="sso-callback"),
     path("sign-out/", sign_in.SignOut.as_view(), name="sign-out"),
     path("setup/", first_admin.create, name="first-admin"),
     path("setup/<str:token>", first_admin.open_link, name="first-admin-link"),
@@ -21,6 +23,10 @@ urlpatterns = [
     path("portal/access/<uuid:approval_id>/revoke/", my_access.revoke_approval, name="my-approval-revoke"),
     path("portal/access/sessions/end/", my_access.end_session, name="my-session-end"),
     path("portal/access/sessions/end-others/", my_access.end_other_sessions, name="my-sessions-end"),
+    path("portal/access/identities/", my_identities.identities, name="my-identities"),
+    path("portal/access/identities/<int:identity_id>/remove/", my_identities.remove, name="my-identity-remove"),
+    path("portal/access/identities/<slug:slug>/connect/", my_identities.connect, name="my-identity-connect"),
+    path("portal/access/identities/<slug:slug>/start", my_identities.start, name="my-identity-start"),
     path("portal/keys/", my_keys.keys, name="my-keys"),
     path("portal/keys/new/", my_keys.new_key, name="my-key-new"),
     path("portal/keys/<uuid:key_id>/revoke/", my_keys.revoke_key, name="my-key-revoke"),

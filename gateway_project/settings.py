@@ -5,6 +5,7 @@ docs/configuration.md (a test compares the two). Unknown names and values stop t
 from __future__ import annotations
 
 import ipaddress
+import re
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -215,6 +216,42 @@ OAUTH2_PROVIDER = {
     "COMPLIANT_BCP_RFC9700_REDIRECT_URI_MATCHING": True,
     "COMPLIANT_BCP_RFC9700_PKCE_REQUIRED": True,
 }
+
+# --- One identity provider of the operator's (authflows/inbound/sso_settings.py) ---------------------
+
+
+def _sso() -> dict[str, Any] | None:
+    presets = ("", "google", "microsoft", "okta", "keycloak", "github", "oidc")
+    preset = env_choice("GATEHOUSE_SSO_PRESET", "", presets)
+    values: dict[str, Any] = {
+        "slug": env_text("GATEHOUSE_SSO_SLUG", "sso"),
+        "name": env_text("GATEHOUSE_SSO_NAME", ""),
+        "issuer": env_text("GATEHOUSE_SSO_ISSUER", ""),
+        "client_id": env_text("GATEHOUSE_SSO_CLIENT_ID", ""),
+        "client_secret": env_secret("GATEHOUSE_SSO_CLIENT_SECRET", default=""),
+        "creation": env_choice("GATEHOUSE_SSO_CREATION", "nobody", ("nobody", "domains", "groups", "anybody")),
+        "allowed_domains": env_list("GATEHOUSE_SSO_DOMAINS"),
+        "allowed_groups": env_list("GATEHOUSE_SSO_GROUPS"),
+        "groups_claim": env_text("GATEHOUSE_SSO_GROUPS_CLAIM", ""),
+        "username_claim": env_text("GATEHOUSE_SSO_USERNAME_CLAIM", ""),
+        "extra_scopes": " ".join(env_list("GATEHOUSE_SSO_SCOPES")),
+    }
+    if not preset:
+        if any(values[name] for name in ("name", "issuer", "client_id", "client_secret")):
+            raise ImproperlyConfigured(
+                f"GATEHOUSE_SSO_… is set without GATEHOUSE_SSO_PRESET: {', '.join(presets[1:])}."
+            )
+        return None
+    if not values["client_id"]:
+        raise ImproperlyConfigured("GATEHOUSE_SSO_PRESET needs GATEHOUSE_SSO_CLIENT_ID, from the provider.")
+    if not values["issuer"] and preset not in ("google", "github"):
+        raise ImproperlyConfigured(f"GATEHOUSE_SSO_PRESET={preset} needs GATEHOUSE_SSO_ISSUER, the provider's URL.")
+    if not re.fullmatch(r"[a-z0-9](?:[a-z0-9-]{0,28}[a-z0-9])?", values["slug"]):
+        raise ImproperlyConfigured("GATEHOUSE_SSO_SLUG: use up to 30 small letters, digits and hyphens.")
+    return {"preset": preset, **values}
+
+
+SSO = _sso()
 
 # --- Browser security -----------------------------------------------------------------------------
 

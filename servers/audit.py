@@ -66,6 +66,11 @@ class Action(StrEnum):
     TENANT_CHANGE = "tenant:change"
     TEAM_CHANGE = "team:change"
     PERSON_CHANGE = "person:change"
+    IDENTITY_PROVIDER_CREATE = "identity_provider:create"
+    IDENTITY_PROVIDER_CHANGE = "identity_provider:change"
+    IDENTITY_PROVIDER_DELETE = "identity_provider:delete"
+    IDENTITY_ADD = "identity:add"
+    IDENTITY_REMOVE = "identity:remove"
     KEYS_ROTATE = "key_ring:rotate"
     CALLS_LOST = "call_records:lost"
 

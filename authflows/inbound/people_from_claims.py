@@ -175,7 +175,7 @@ def person_for(provider: IdentityProvider, claims: Claims) -> Any | Denied:
     subject = subject_of(provider, claims)
     if subject is None:
         return Denied(Denial.NO_SUBJECT)
-    user = _known(provider, subject)
+    user = known_person(provider, subject)
     if user is None:
         allowed = may_create(provider, claims)
         if not allowed:
@@ -216,7 +216,8 @@ def sync_teams(user: Any, provider: IdentityProvider, claims: Claims) -> bool:
     return True
 
 
-def _known(provider: IdentityProvider, subject: str) -> Any | None:
+def known_person(provider: IdentityProvider, subject: str) -> Any | None:
+    """The user whom this provider's subject stands for, whether or not it may open their account."""
     identities = UserSocialAuth.objects.select_related("user__virtual_account")
     identity = identities.filter(provider=provider.slug, uid=subject).first()
     return identity.user if identity else None
@@ -230,7 +231,7 @@ def _create(provider: IdentityProvider, subject: str, claims: Claims) -> Any:
         except IntegrityError as error:
             # Another request was quicker, with this person or with this user name.
             last = error
-            user = _known(provider, subject)
+            user = known_person(provider, subject)
             if user is not None:
                 return user
     raise last or IntegrityError(subject)
@@ -259,6 +260,11 @@ def _create_as(username: str, provider: IdentityProvider, subject: str, claims: 
             detail={"event": "create"},
         )
     return user
+
+
+def proposed_username(provider: IdentityProvider, claims: Claims) -> str:
+    """The user name that a new person would get now."""
+    return next(_usernames(provider, subject_of(provider, claims) or "", claims))
 
 
 def _usernames(provider: IdentityProvider, subject: str, claims: Claims) -> Iterator[str]:

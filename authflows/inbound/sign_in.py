@@ -100,7 +100,7 @@ class NewPasswordForm(PasswordChangeForm):
         self.fields["new_password2"].help_text = ""
 
     def clean_old_password(self) -> str:
-        limits = [Limit("old password", str(self.user.pk), ACCOUNT_AT_ADDRESS[0])]
+        limits = _own_password_limits(self.user)
         if wait := throttle.take(limits, now=timezone.now()):
             raise forms.ValidationError(f"Too many attempts. Try again in {_duration(wait)}.", code="too_many_attempts")
         old = super().clean_old_password()
@@ -108,9 +108,24 @@ class NewPasswordForm(PasswordChangeForm):
         return str(old)
 
 
+def is_own_password(user: Any, password: str) -> bool:
+    """Whether a signed-in person proves themself anew; raises TooManyAttempts."""
+    limits = _own_password_limits(user)
+    if wait := throttle.take(limits, now=timezone.now()):
+        raise TooManyAttempts(wait)
+    good = bool(user.check_password(password))
+    if good:
+        throttle.give_back(limits)
+    return good
+
+
 def password_changed(user: Any) -> None:
     """Record that a person chose another password."""
     audit.record(audit.Action.PERSON_CHANGE, actor=user.get_username(), subject=user, detail={"fields": ["password"]})
+
+
+def _own_password_limits(user: Any) -> list[Limit]:
+    return [Limit("old password", str(user.pk), ACCOUNT_AT_ADDRESS[0])]
 
 
 def _limits(username: str, address: str) -> list[Limit]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from django.contrib.auth.models import Group
 from django.core.validators import RegexValidator
 from django.db import models
@@ -10,6 +12,12 @@ from social_django.models import UserSocialAuth
 from authflows.models.keys import VirtualAccount
 from servers.models import Tenant
 from servers.models.fields import UuidModel
+
+# Signatures that need a private key. One with a shared secret, or none, is never believed.
+SIGNATURE_ALGORITHMS: Final = frozenset(
+    {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"}
+)
+DEFAULT_ALGORITHMS: Final = ("RS256", "PS256", "ES256", "EdDSA")
 
 
 class IdentityProvider(UuidModel):
@@ -86,6 +94,11 @@ class IdentityProvider(UuidModel):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def accepted_algorithms(self) -> tuple[str, ...]:
+        """Signature algorithms of its tokens that are believed."""
+        return tuple(name for name in self.algorithms or DEFAULT_ALGORITHMS if name in SIGNATURE_ALGORITHMS)
 
 
 class Identity(UserSocialAuth):

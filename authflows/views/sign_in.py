@@ -9,14 +9,14 @@ from django.contrib.auth.views import LoginView, LogoutView, PasswordChangeView
 from django.http import HttpResponse
 from django.urls import reverse_lazy
 
-from authflows.inbound import first_admin
+from authflows.inbound import first_admin, sso
 from authflows.inbound.authorization import redirect_target
 from authflows.inbound.sign_in import NewPasswordForm, SignInForm, password_changed
 from authflows.views.csp import allow_form_target
 
 
 class SignIn(LoginView):
-    """User name and password; then on to `next`, if that is a page of ours."""
+    """Identity providers as links, user name and password; then on to `next`, if that is a page of ours."""
 
     template_name = "authflows/sign_in.html"
     authentication_form = SignInForm
@@ -37,7 +37,10 @@ class SignIn(LoginView):
         return response
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        return super().get_context_data(no_admin_yet=not first_admin.admin_exists(), **kwargs)
+        context = super().get_context_data(no_admin_yet=not first_admin.admin_exists(), **kwargs)
+        next_url = str(context[self.redirect_field_name])
+        context["providers"] = [(provider, sso.start_url(provider, next_url=next_url)) for provider in sso.providers()]
+        return context
 
 
 class SignOut(LogoutView):

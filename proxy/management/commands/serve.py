@@ -7,6 +7,7 @@ from typing import Any
 import uvicorn
 from django.core.management.base import BaseCommand, CommandParser
 
+from authflows.inbound import sso_settings
 from proxy.http_server import LeanHttpProtocol
 
 
@@ -21,6 +22,7 @@ class Command(BaseCommand):
         parser.add_argument("--tls-key", help="PEM file of the certificate's key.")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        sso_settings.sync_and_disconnect()
         uvicorn.run(
             "gateway_project.asgi:application",
             host=options["host"],

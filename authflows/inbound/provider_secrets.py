@@ -1,0 +1,31 @@
+"""The secret by which a provider knows us: a reference in the row, or the operator's setting for a managed one."""
+
+from __future__ import annotations
+
+from django.conf import settings
+
+from authflows.models import IdentityProvider
+from servers.errors import SecretUnavailable
+from servers.secrets.references import BadReference, parse_reference
+from servers.secrets.resolver import resolve
+from servers.secrets.store import set_secret
+
+_KEY = "client-secret"
+
+
+def client_secret_of(provider: IdentityProvider) -> str:
+    """The secret, or nothing for a client that has none; raises SecretUnavailable."""
+    if provider.managed:
+        return str(settings.SSO["client_secret"]) if settings.SSO else ""
+    if not provider.client_secret:
+        return ""
+    try:
+        return resolve(parse_reference(provider.client_secret), provider.tenant)
+    except BadReference as error:
+        raise SecretUnavailable("The reference of the client secret is malformed. Enter the secret again.") from error
+
+
+def store_client_secret(provider: IdentityProvider, value: str, *, actor: str) -> str:
+    """Keep a secret that was typed in in the store of the provider's tenant; returns its reference."""
+    group = f"sign-in-{provider.slug}"
+    return set_secret(tenant=provider.tenant, group=group, key=_KEY, value=value, actor=actor).fqn
