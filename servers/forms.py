@@ -28,6 +28,8 @@ from servers.scope import NOTHING, Scope
 from servers.secrets.references import Reference, references_in
 from servers.secrets.resolver import fill, resolve
 
+# Those that this form has fields for.
+OFFERED_METHODS = (AuthConfig.Method.NONE, AuthConfig.Method.SHARED_HEADER)
 NO_AUTH_WARNING = "With No Auth anyone who reaches the endpoint reads what it serves: not for production data."
 ORIGIN_CHANGED = (
     "The endpoint's host changed. Enter the value of %(name)s again: a stored secret is sent only to the host it "
@@ -103,7 +105,7 @@ class ServerForm(TenantScopedForm):
     )
     method = forms.ChoiceField(
         label="Authentication type",
-        choices=AuthConfig.Method.choices,
+        choices=[(method.value, method.label) for method in OFFERED_METHODS],
         help_text="How the gateway proves itself to the server.",
     )
     headers = HeaderRowsField(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from authflows.models.approvals import Approval, PendingSignIn, RefreshReply
 from authflows.models.clients import OAuthClient, RegistrationPolicy
+from authflows.models.connections import Connection, ConnectLink, OwnKey, PendingConnection, UpstreamClient
 from authflows.models.identity import AccountMapping, Identity, IdentityProvider, TeamMapping
 from authflows.models.keys import ApiKey, VirtualAccount
 from authflows.models.links import OneTimeLink
@@ -15,14 +16,19 @@ __all__ = [
     "ApiKey",
     "Approval",
     "AttemptBucket",
+    "ConnectLink",
+    "Connection",
     "Identity",
     "IdentityProvider",
     "OAuthClient",
     "OneTimeLink",
+    "OwnKey",
+    "PendingConnection",
     "PendingSignIn",
     "RefreshReply",
     "RegistrationPolicy",
     "SignInSession",
     "TeamMapping",
+    "UpstreamClient",
     "VirtualAccount",
 ]

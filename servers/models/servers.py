@@ -121,6 +121,11 @@ class AuthConfig(UuidModel):
     class Method(models.TextChoices):
         NONE = "none", "No Auth"
         SHARED_HEADER = "shared_header", "Header Auth (shared by all callers)"
+        OWN_HEADER = "own_header", "Own API key (each person enters theirs)"
+        OAUTH2 = "oauth2", "OAuth2 (each person connects)"
+        CLIENT_CREDENTIALS = "client_credentials", "OAuth2 client credentials (shared by all callers)"
+        PASSTHROUGH = "passthrough", "Token passthrough"
+        TOKEN_EXCHANGE = "token_exchange", "Token exchange (RFC 8693, on behalf of the caller)"
 
     server = models.OneToOneField(Server, on_delete=models.CASCADE, related_name="auth_config")
     method = models.CharField("authentication type", max_length=20, choices=Method.choices, default=Method.NONE)
