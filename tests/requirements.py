@@ -17,6 +17,8 @@ FEATURES: Final = {
     "F-108": "Per server: custom CA, static headers, timeouts, allowed request headers, body limit",
     "F-206": "Personal API keys: shown once, hashed, expiring, limited to servers, last used, revocable",
     "F-207": "Virtual accounts with rights and keys of their own",
+    "F-208": "JWTs of the organisation's identity providers: keys, audience, claims to people, teams, accounts",
+    "F-209": "Single sign-on: who is made, no association by e-mail, groups lead teams",
     "F-301": "No Auth, with its warning",
     "F-302": "Header Auth shared by all callers, by value or reference, inside text",
     "F-401": "Secret references: own store, environment, file, wherever a secret is asked for",

@@ -21,7 +21,7 @@ from urllib3.exceptions import HTTPError
 
 from authflows.models import IdentityProvider
 from servers import changes
-from servers.egress import HttpSession, http_session, time_limit
+from servers.egress import HttpSession, http_session, parse_destination, time_limit
 from servers.errors import GatewayError
 
 log = logging.getLogger(__name__)
@@ -194,6 +194,7 @@ class _NotThere(ValueError):
 
 
 def _json(session: HttpSession, url: str) -> dict[str, Any]:
+    parse_destination(url)  # no URL with a password, which `requests` would send
     with session.get(url, stream=True, timeout=FETCH_SECONDS) as answer:
         if answer.status_code != 200:
             raise _NotThere(f"status {answer.status_code} from {url}")
