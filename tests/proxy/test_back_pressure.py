@@ -43,6 +43,12 @@ PIECE = b"data: " + b"x" * (65536 - 8) + b"\n\n"
 FRAMED = b"%x\r\n%b\r\n" % (len(PIECE), PIECE)
 
 
+def with_small_buffer(asked: Asked) -> Asked:
+    """The same, with a send buffer of a known size."""
+    asked.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)
+    return asked
+
+
 def push(asked: Asked, *, at_most: int) -> int:
     """Send as many bytes of a stream as are taken; returns their number.
 
@@ -89,8 +95,7 @@ def resident() -> int:
 @pytest.mark.parametrize("kind", ["stream", "json"])
 def test_an_upstream_waits_for_a_client_that_does_not_read(stage: Stage, kind: str) -> None:
     caller = stage.caller(receive_buffer=BUFFER).call(stage.path, key=stage.key)
-    asked = stage.upstream.request()
-    asked.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)
+    asked = with_small_buffer(stage.upstream.request())
     if kind == "stream":
         asked.start_stream()
     else:
