@@ -66,14 +66,14 @@ class TooMany:
     seconds: int
 
 
-def read(parameters: QueryDict) -> PendingSignIn | Answer | Unanswerable:
+def read(parameters: QueryDict, *, address: str) -> PendingSignIn | Answer | Unanswerable:
     """The request that the query string makes, not stored yet; or why there is none.
 
     A metadata document that we do not know yet, or that is stale, is fetched (AZ-9).
     """
     client_id = parameters.get("client_id", "")
     if client_documents.is_document_url(client_id):
-        found = client_documents.resolve(client_id)
+        found = client_documents.resolve(client_id, address=address)
         if isinstance(found, client_documents.Refused):
             return Unanswerable(f"client_document_{found.reason}", found.sentence)
     asked = [(name, value) for name in _ASKED for value in parameters.getlist(name)]

@@ -16,8 +16,8 @@ from authflows.models import OAuthClient
 def authenticate(parameters: Mapping[str, str], *, authorization: str | None) -> OAuthClient | None:
     """The enabled client that sends these form parameters and this Authorization header, or None.
 
-    A client that has a secret must prove it; one that has none must not claim to have one. Checking a secret is
-    slow on purpose: call this outside of transactions.
+    A client that has a secret must prove it; one that has none must not claim to have one. Call this
+    outside of transactions.
     """
     claimed = _claimed(parameters, authorization)
     if claimed is None:
@@ -25,8 +25,8 @@ def authenticate(parameters: Mapping[str, str], *, authorization: str | None) ->
     client_id, secret = claimed
     if not client_id or "\0" in client_id:
         return None
-    client = OAuthClient.objects.filter(client_id=client_id, enabled=True).first()
-    if client is None:
+    client = OAuthClient.objects.filter(client_id=client_id).first()
+    if client is None or not client.is_usable(None):
         return None
     if client.client_type == OAuthClient.CLIENT_PUBLIC:
         return None if secret else client

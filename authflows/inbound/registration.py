@@ -108,14 +108,22 @@ def unused_clients(now: datetime) -> QuerySet[OAuthClient]:
     return found
 
 
-def is_full(policy: RegistrationPolicy) -> bool:
-    """Whether so many clients wait for their first use that no further one is taken."""
+def is_full(policy: RegistrationPolicy, source: str) -> bool:
+    """Whether so many clients of this source wait for their first use that no further one is taken."""
     waiting: QuerySet[OAuthClient] = OAuthClient.objects.filter(
         ~Exists(Approval.objects.filter(client=OuterRef("pk"))),
-        registration_source__in=_BY_THEMSELVES,
+        registration_source=source,
         last_used_at__isnull=True,
     )
     return waiting.count() >= policy.most_unused_clients
+
+
+def take_one(policy: RegistrationPolicy, address: str) -> int:
+    """Count one new client of this address; returns 0, or the seconds to wait when there are too many."""
+    if not policy.registrations_per_hour:
+        return _HOUR
+    rate = Rate(policy.registrations_per_hour, _HOUR)
+    return throttle.take([Limit("client registration", address, rate)], now=timezone.now())
 
 
 _BY_THEMSELVES: Final = (OAuthClient.RegistrationSource.DCR, OAuthClient.RegistrationSource.CIMD)
@@ -155,14 +163,10 @@ def _known(described: Described) -> OAuthClient | None:
 
 
 def _too_many(policy: RegistrationPolicy, address: str) -> Refused | None:
-    if is_full(policy):
+    if is_full(policy, OAuthClient.RegistrationSource.DCR):
         sentence = "Too many clients are registered and unused. Try again later, or ask the gateway's admin."
         return Refused("temporarily_unavailable", sentence, 503, _HOUR)
-    wait = _HOUR
-    if policy.registrations_per_hour:
-        rate = Rate(policy.registrations_per_hour, _HOUR)
-        wait = throttle.take([Limit("client registration", address, rate)], now=timezone.now())
-    if wait:
+    if wait := take_one(policy, address):
         sentence = f"Too many registrations from your address. Try again in {wait} seconds."
         return Refused("temporarily_unavailable", sentence, 429, wait)
     return None

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from django.db import models
 from oauth2_provider.models import AbstractApplication
 
-from authflows.inbound import redirect_uris
+from authflows.inbound import known_clients, redirect_uris
 
 
 def _texts(value: object) -> frozenset[str]:
@@ -32,8 +32,13 @@ class OAuthClient(AbstractApplication):  # type: ignore[misc]
         ordering = ("-created",)
         verbose_name = "OAuth client"
 
+    def clean(self) -> None:
+        """Nothing: what may stand in a client was decided by our rules when it was stored, not by the library's."""
+
     def is_usable(self, request: object) -> bool:
         """Whether the client may do anything at all; asked by the library at every step."""
+        if self.registration_source == self.RegistrationSource.CIMD:
+            return self.enabled and RegistrationPolicy.current().takes_document(self.client_id)
         return self.enabled
 
     def get_allowed_schemes(self) -> list[str]:
@@ -111,3 +116,16 @@ class RegistrationPolicy(models.Model):
     def takes_documents(self) -> bool:
         """Whether clients may be known by a metadata document at all."""
         return self.metadata_documents != self.MetadataDocuments.OFF
+
+    def takes_host(self, host: str) -> bool:
+        """Whether metadata documents of this host are accepted."""
+        if not self.metadata_hosts:
+            return True
+        allowed = {text.strip().lower() for text in _texts(self.metadata_hosts)}
+        return any(host == one.removeprefix(".") or (one[:1] == "." and host.endswith(one)) for one in allowed)
+
+    def takes_document(self, url: str) -> bool:
+        """Whether the client whose metadata document is at `url` may be known by it."""
+        if not self.takes_documents or not self.takes_host(urlsplit(url).hostname or ""):
+            return False
+        return self.metadata_documents == self.MetadataDocuments.FETCH or url in known_clients.copies()

@@ -19,12 +19,13 @@ from authflows.views.csp import allow_form_target
 @require_GET
 def authorize(request: HttpRequest) -> HttpResponse:
     """Where clients send the browser (RFC 6749, 4.1.1): on to the approval page, or straight back."""
-    asked = authorization.read(request.GET)
+    address = client_address(request)
+    asked = authorization.read(request.GET, address=address)
     if isinstance(asked, Unanswerable):
         return render(request, "authflows/unanswerable.html", {"problem": asked}, status=asked.status)
     if isinstance(asked, Answer):
         return _to_client(asked)
-    begun = authorization.begin(asked, user=request.user, address=client_address(request))
+    begun = authorization.begin(asked, user=request.user, address=address)
     if isinstance(begun, Answer):
         return _to_client(begun)
     if isinstance(begun, TooMany):
