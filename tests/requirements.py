@@ -1,7 +1,8 @@
 """The requirements by id, in short words of our own, so that a test says which one it proves.
 
-F: what a person or operator can do. RS: duties of a protected resource. SV: duties of a server. SE: sealed
-session ids. T: threats, named by what must not happen. The numbers have gaps: what is not built yet is not here.
+F: what a person or operator can do. RS: duties of a protected resource. AZ: of an authorization server. SV: of an
+MCP server. SE: sealed session ids. T: threats, named by what must not happen. The numbers have gaps: what is not
+built yet is not here.
 """
 
 from __future__ import annotations
@@ -15,6 +16,10 @@ FEATURES: Final = {
     "F-106": "A sample calculator is registered at the first start",
     "F-107": "Tenants: nothing crosses one",
     "F-108": "Per server: custom CA, static headers, timeouts, allowed request headers, body limit",
+    "F-205": "Sign-ins of clients expire and refresh; windows of one IDE share a refresh, a thief ends it",
+    "F-201": "Sign in from the IDE with only the URL, through the browser, and back",
+    "F-204": "The approval page says who asks, where the answer goes and which server; Approve and Deny",
+    "F-205": "Sign-ins expire, refresh rotates, windows of one IDE do not sign each other out",
     "F-206": "Personal API keys: shown once, hashed, expiring, limited to servers, last used, revocable",
     "F-207": "Virtual accounts with rights and keys of their own",
     "F-208": "JWTs of the organisation's identity providers: keys, audience, claims to people, teams, accounts",
@@ -35,9 +40,22 @@ RESOURCE: Final = {
     "RS-5": "No credential, or a bad one: 401 with the challenge",
     "RS-7": "Each request is checked anew; a session id proves nothing",
     "RS-8": "A credential counts in the Authorization header only",
+    "RS-9": "A token without the scope: 403 that names it",
+    "RS-10": "A scope covers all that is under it",
+    "RS-11": "What was issued for another audience opens nothing here",
     "RS-12": "Known caller without a right: 403 without a challenge",
     "RS-13": "A stranger cannot tell whether a server exists",
     "RS-14": "The kind of credential is told by its shape",
+}
+
+AUTHORIZATION: Final = {
+    "AZ-1": "Authorization code with PKCE and refresh token, no other grant",
+    "AZ-4": "Every client uses PKCE",
+    "AZ-13": "A token is limited to the resource that was asked for",
+    "AZ-14": "Exactly one resource of ours, or no token",
+    "AZ-15": "Refresh tokens rotate; an old one that comes back ends the sign-in",
+    "AZ-16": "Access tokens are short-lived",
+    "AZ-17": "Stored as hashes, single use, a minute's grace for parallel refreshes, revocable",
 }
 
 SERVER: Final = {
@@ -63,8 +81,11 @@ THREATS: Final = {
     "T5": "One kind of credential is taken for another",
     "T6": "A header twice, one read here and the other upstream",
     "T7": "The caller claims an identity in headers that the upstream trusts",
+    "T8": "A stolen refresh token is used; windows that refresh at once sign each other out",
     "T9": "A revoked credential or right lives on",
     "T10": "A disabled person goes on working",
+    "T16": "Whoever intercepts a code redeems it",
+    "T17": "A code is redeemed twice, or by somebody else",
     "T37": "Headers say something else than the body that runs",
     "T38": "Two parsers read one body differently",
     "T39": "A forbidden call hides in a batch",
@@ -84,7 +105,7 @@ THREATS: Final = {
     "T58": "Arguments are logged by default",
 }
 
-EXPECTED: Final = {**FEATURES, **RESOURCE, **SERVER, **SESSIONS, **THREATS}
+EXPECTED: Final = {**FEATURES, **RESOURCE, **AUTHORIZATION, **SERVER, **SESSIONS, **THREATS}
 """Each of these needs a test."""
 
 EARLY: Final = {
@@ -96,7 +117,6 @@ EARLY: Final = {
     "RS-3": "The challenge and the well-known URL both lead to the document",
     "RS-4": "The document stands at the path-inserted well-known URL",
     "RS-6": "The challenge names the smallest scope that is enough",
-    "RS-11": "What was issued for another audience opens nothing here",
     "RS-15": "Only configured origins may call from a browser",
     "SE-9": "A session that the upstream lost is told to the client, not opened again",
     "SE-10": "Ending a session reaches the upstream",

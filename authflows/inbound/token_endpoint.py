@@ -103,8 +103,9 @@ def _issue(parameters: Parameters, given: dict[str, str], authorization: str | N
 
 
 def _ask_library(parameters: Parameters, client: OAuthClient) -> Answer:
-    server = oauth2_settings.OAUTH2_SERVER_CLASS(Validator(client), **oauth2_settings.server_kwargs)
-    _, body, status = server.create_token_response("/token", "POST", list(parameters), {})
+    validator = Validator(client, resources=[value for name, value in parameters if name == "resource"])
+    server = oauth2_settings.OAUTH2_SERVER_CLASS(validator, **oauth2_settings.server_kwargs)
+    _, body, status = server.create_token_response("/token", "POST", dict(parameters), {})
     content = json.loads(body)
     if status == 200:
         return Answer(status, content)

@@ -7,6 +7,7 @@ looked at is locked in the transaction that `token_endpoint` opens.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, Final
 
@@ -42,11 +43,16 @@ class RepeatedRefresh(Exception):
 
 
 class Validator(OAuth2Validator):  # type: ignore[misc]
-    """Our rules. `client` is who authenticated at the token endpoint, before its transaction began."""
+    """Our rules.
 
-    def __init__(self, client: OAuthClient | None = None) -> None:
+    `client` is who authenticated at the token endpoint, before its transaction began; `resources` is what the
+    request names there, which the library would see only the last of.
+    """
+
+    def __init__(self, client: OAuthClient | None = None, *, resources: Sequence[str] = ()) -> None:
         super().__init__()
         self._client = client
+        self._resources = list(resources)
 
     # --- Clients ---
 
@@ -93,7 +99,7 @@ class Validator(OAuth2Validator):  # type: ignore[misc]
         if row.is_expired():
             return False
         resource = _only_resource(row.resource)
-        _check_target(request, resource)
+        self._check_target(resource)
         if not _may_have_tokens(row.user, client, resource):
             return False
         request.code_row, request.granted_resource = row, resource
@@ -148,7 +154,7 @@ class Validator(OAuth2Validator):  # type: ignore[misc]
         if row is None:
             return False
         resource = _only_resource(row.resource)
-        _check_target(request, resource)
+        self._check_target(resource)
         if row.revoked is not None:
             self._repeat_or_end(refresh_token, row, client)
             return False
@@ -172,6 +178,11 @@ class Validator(OAuth2Validator):  # type: ignore[misc]
             raise RepeatedRefresh(reply)
         if tokens.end_sign_in(row.token_family):
             tokens.record(audit.Action.TOKEN_REUSE, row)
+
+    def _check_target(self, granted: str) -> None:
+        # Byte for byte: what a client calls otherwise, its token would not open.
+        if self._resources not in ([], [granted]):
+            raise InvalidTarget
 
     def _check_and_set_request_resource(self, request: Any) -> None:
         # The last place before a token is made; the parameter was compared when code or token were looked up.
@@ -198,13 +209,6 @@ def _only_resource(resources: Any) -> str:
         raise InvalidTarget
     resource: str = resources[0]
     return resource
-
-
-def _check_target(request: Any, granted: str) -> None:
-    """Raise InvalidTarget when the request names anything but the granted resource, byte for byte."""
-    asked = [value for name, value in request.decoded_body or () if name == "resource"]
-    if asked not in ([], [granted]):
-        raise InvalidTarget
 
 
 def _may_have_tokens(user: Any, client: OAuthClient, resource: str) -> bool:

@@ -110,7 +110,7 @@ class Ide:
         answer = parse_qs(urlsplit(response.headers["Location"]).query)
         return answer["code"][0]
 
-    def redeem(self, code: str, **changes: Any) -> Reply:
+    def redeem(self, code: str, /, **changes: Any) -> Reply:
         """Exchange a code; None leaves a parameter out, a list sends it several times."""
         form = {
             "grant_type": "authorization_code",
@@ -122,12 +122,12 @@ class Ide:
         }
         return self.send("/token", form | changes)
 
-    def refresh(self, refresh_token: str, **changes: Any) -> Reply:
+    def refresh(self, refresh_token: str, /, **changes: Any) -> Reply:
         """Exchange a refresh token; changes as in `redeem`."""
         form = {"grant_type": "refresh_token", "refresh_token": refresh_token, "client_id": self.client.client_id}
         return self.send("/token", form | {"resource": self.resource} | changes)
 
-    def revoke(self, token: str, **changes: Any) -> Reply:
+    def revoke(self, token: str, /, **changes: Any) -> Reply:
         """Give a token back."""
         return self.send("/revoke", {"token": token, "client_id": self.client.client_id} | changes)
 
