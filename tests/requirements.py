@@ -19,7 +19,6 @@ FEATURES: Final = {
     "F-205": "Sign-ins of clients expire and refresh; windows of one IDE share a refresh, a thief ends it",
     "F-201": "Sign in from the IDE with only the URL, through the browser, and back",
     "F-204": "The approval page says who asks, where the answer goes and which server; Approve and Deny",
-    "F-205": "Sign-ins expire, refresh rotates, windows of one IDE do not sign each other out",
     "F-206": "Personal API keys: shown once, hashed, expiring, limited to servers, last used, revocable",
     "F-207": "Virtual accounts with rights and keys of their own",
     "F-208": "JWTs of the organisation's identity providers: keys, audience, claims to people, teams, accounts",
