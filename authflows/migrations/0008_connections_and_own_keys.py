@@ -85,6 +85,7 @@ class Migration(migrations.Migration):
                 ('epoch', models.PositiveIntegerField(default=1)),
                 ('generation', models.PositiveIntegerField(default=1)),
                 ('lease_until', models.DateTimeField(null=True)),
+                ('failures', models.PositiveSmallIntegerField(default=0)),
                 ('retry_at', models.DateTimeField(null=True)),
                 ('connected_at', models.DateTimeField()),
                 ('refreshed_at', models.DateTimeField(null=True)),

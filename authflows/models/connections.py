@@ -77,6 +77,8 @@ class Connection(UuidModel):
     # Grows with each token that is stored, so that a refresh knows whether somebody was faster.
     generation = models.PositiveIntegerField(default=1)
     lease_until = models.DateTimeField(null=True)
+    # Refreshes that failed in a row, and when the next may be tried.
+    failures = models.PositiveSmallIntegerField(default=0)
     retry_at = models.DateTimeField(null=True)
     connected_at = models.DateTimeField()
     refreshed_at = models.DateTimeField(null=True)
