@@ -659,7 +659,7 @@ def test_an_operator_adds_copies_of_their_own(own_copy: str, host: DocumentHost)
 # --- As clients and people see it -----------------------------------------------------------------
 
 
-@pytest.mark.requirement("AZ-10", "AZ-24", "F-202")
+@pytest.mark.requirement("AZ-10", "AZ-24", "F-203")
 def test_a_document_that_cannot_be_used_gives_a_local_page_with_the_reason(host: DocumentHost) -> None:
     url = host.serve("client.json", b"", status=302, headers={"Location": "https://evil.example/"})
     answer = authorize(url, "http://localhost:51234/callback")

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
+import requests
 from django.test import Client
 
 from authflows.models import RegistrationPolicy
 from tests.conftest import Cast
+from tests.support.gateway import LiveGateway
 
 RESOURCE = "/.well-known/oauth-protected-resource"
 SERVER = ["/.well-known/oauth-authorization-server", "/.well-known/openid-configuration"]
@@ -32,6 +35,25 @@ def test_each_mcp_url_has_a_document_that_names_it_byte_for_byte(endpoint: str, 
         "bearer_methods_supported": ["header"],
         "resource_name": "MCP server behind Gatehouse",
     }
+
+
+@pytest.mark.requirement("RS-1", "RS-2", "RS-3", "RS-4", "AZ-2", "F-201")
+@pytest.mark.parametrize("method", ["POST", "GET", "HEAD"])
+def test_the_challenge_leads_to_the_document_and_on_to_the_server(
+    method: str, cast: Cast, gateway: LiveGateway
+) -> None:
+    url = f"{gateway.origin}/default/mcp/calculator/server"
+    challenge = requests.request(method, url, timeout=10).headers["WWW-Authenticate"]
+    found = re.search(r'resource_metadata="([^"]+)"', challenge)
+    assert found
+    document = requests.get(found[1], timeout=10).json()
+    (issuer,) = document["authorization_servers"]
+    server = requests.get(f"{issuer}/.well-known/oauth-authorization-server", timeout=10).json()
+
+    assert found[1] == f"{gateway.origin}/.well-known/oauth-protected-resource/default/mcp/calculator/server"
+    assert document["resource"] == url
+    assert server["issuer"] == issuer
+    assert requests.post(server["registration_endpoint"], json={}, timeout=10).json()["error"] == "invalid_redirect_uri"
 
 
 @pytest.mark.requirement("RS-6")
@@ -82,7 +104,7 @@ def test_no_other_path_has_one(path: str, cast: Cast) -> None:
 # --- Of the authorization server (RFC 8414) -------------------------------------------------------
 
 
-@pytest.mark.requirement("AZ-2", "AZ-3", "AZ-11", "AZ-29", "F-202")
+@pytest.mark.requirement("AZ-2", "AZ-3", "AZ-11", "AZ-29", "F-201")
 @pytest.mark.django_db
 @pytest.mark.parametrize("url", SERVER)
 def test_the_servers_document_says_what_clients_need(url: str) -> None:

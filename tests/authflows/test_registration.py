@@ -57,7 +57,7 @@ def register(metadata: object, *, path: str = "/register", **options: Any) -> An
 # --- What is kept ---------------------------------------------------------------------------------
 
 
-@pytest.mark.requirement("AZ-12", "F-203")
+@pytest.mark.requirement("AZ-12", "F-202")
 @pytest.mark.parametrize("path", ["/register", "/register/"])
 def test_a_client_registers_without_signing_in(path: str) -> None:
     answer = register(VS_CODE, path=path)
@@ -147,7 +147,7 @@ def test_the_answer_names_the_scopes_that_exist(asked: str, granted: str | None)
     assert register(PUBLIC | {"scope": asked}).json().get("scope") == granted
 
 
-@pytest.mark.requirement("T56", "F-203")
+@pytest.mark.requirement("T56", "F-202")
 @pytest.mark.parametrize(
     ("name", "kept"),
     [
@@ -279,7 +279,7 @@ def test_a_client_that_an_admin_turned_off_does_not_come_back_by_registering_aga
 # --- What is refused ------------------------------------------------------------------------------
 
 
-@pytest.mark.requirement("AZ-12", "F-203")
+@pytest.mark.requirement("AZ-12", "F-202")
 @pytest.mark.parametrize(
     ("body", "error", "words"),
     [
