@@ -75,6 +75,8 @@ class McpConsumer(AsyncConsumer):
             await _answer_ended(call)
         except ClientGone:
             call.ended_by = EndedBy.CLIENT
+        except threads.NoAnswer:
+            await _refuse(call, errors.FEED_STALE)
         except BodyCut:
             # Returning without the rest makes the server close the connection, which is the message.
             pass
@@ -185,7 +187,7 @@ async def _prepare(call: ActiveCall, here: runtime.Runtime) -> Outcome:
         outcome = prepare_call(call.knock, now=now, may_load=False)
     except changes.NotCached:
         set_request_id(call.request_id)
-        return await threads.run(_prepare_loading, call.knock)
+        return await threads.run_or_give_up(_prepare_loading, call.knock)
     if isinstance(outcome, Prepared):
         here.admissions.keep(call.knock, outcome, now=now, changes=seen)
     return outcome

@@ -57,6 +57,8 @@ class Runtime:
     admissions: Admissions = field(default_factory=Admissions)
     _pools: dict[tuple[str, str, int, str], Pool] = field(default_factory=dict)
     _plans: dict[UUID, Plan] = field(default_factory=dict)
+    _rechecking: dict[ActiveCall, bool] = field(default_factory=dict)
+    """Open calls that are being decided anew, and whether something changed since that began."""
     in_flight: InFlight = field(init=False)
     _numbers: Any = field(default_factory=lambda: itertools.count(1))
     _prefix: str = field(default_factory=lambda: secrets.token_urlsafe(6))
@@ -110,7 +112,23 @@ class Runtime:
             pool.sweep(now)
 
     async def _recheck(self, call: ActiveCall) -> None:
-        """Something changed: end the call if its caller may not go on (T9, T10)."""
+        """Something changed: end the call if its caller may not go on (T9, T10).
+
+        What changes while the answer is awaited is asked about once more afterwards: a database that gives no
+        answer would otherwise be waited for more and more often.
+        """
+        if call in self._rechecking:
+            self._rechecking[call] = True
+            return
+        self._rechecking[call] = True
+        try:
+            while self._rechecking[call] and call.ended_by is None:
+                self._rechecking[call] = False
+                await self._decide_anew(call)
+        finally:
+            del self._rechecking[call]
+
+    async def _decide_anew(self, call: ActiveCall) -> None:
         before = call.prepared
         if before is None:
             return
@@ -118,7 +136,10 @@ class Runtime:
             try:
                 after = prepare_again(before, call.knock, now=time(), may_load=False)
             except changes.NotCached:
-                after = await threads.run(_prepare_loading, before, call)
+                after = await threads.run_or_give_up(_prepare_loading, before, call)
+        except threads.NoAnswer:
+            call.stop(EndedBy.REVOKED)
+            return
         except Exception:
             call.stop(EndedBy.REVOKED)
             raise

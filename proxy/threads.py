@@ -15,10 +15,17 @@ from typing import Any, Final, TypeVar
 
 from django.db import close_old_connections
 
+from servers import changes
+
 Result = TypeVar("Result")
 _WORKERS: Final = 8
+_PATIENCE_SECONDS: Final = 2.0
 _pool = ThreadPoolExecutor(max_workers=_WORKERS, thread_name_prefix="gatehouse-db")
 _look_ups = ThreadPoolExecutor(max_workers=_WORKERS, thread_name_prefix="gatehouse-dns")
+
+
+class NoAnswer(Exception):
+    """The database gives no answer, and the change feed cannot be read either."""
 
 
 async def run(function: Callable[..., Result], *arguments: Any) -> Result:
@@ -26,16 +33,31 @@ async def run(function: Callable[..., Result], *arguments: Any) -> Result:
     return await _run_in(_pool, function, arguments)
 
 
+async def run_or_give_up(function: Callable[..., Result], *arguments: Any) -> Result:
+    """As `run`, but raises NoAnswer when there is no result after a while and the feed cannot be read.
+
+    A query can hang as well as fail. Its thread is free again only when the database or the system gives up.
+    """
+    result = _run_in(_pool, function, arguments)
+    try:
+        while not (await asyncio.wait((result,), timeout=_PATIENCE_SECONDS))[0]:
+            if not changes.feed.is_fresh():
+                raise NoAnswer
+        return result.result()
+    finally:
+        result.cancel()
+
+
 async def look_up(function: Callable[..., Result], *arguments: Any) -> Result:
     """Run a function that waits for a name to be resolved, as `run` does, where it holds up other names at most."""
     return await _run_in(_look_ups, function, arguments)
 
 
-async def _run_in(pool: ThreadPoolExecutor, function: Callable[..., Result], arguments: tuple[Any, ...]) -> Result:
+def _run_in(
+    pool: ThreadPoolExecutor, function: Callable[..., Result], arguments: tuple[Any, ...]
+) -> asyncio.Future[Result]:
     context = contextvars.copy_context()
-    return await asyncio.get_running_loop().run_in_executor(
-        pool, context.run, _with_fresh_connections, function, arguments
-    )
+    return asyncio.get_running_loop().run_in_executor(pool, context.run, _with_fresh_connections, function, arguments)
 
 
 def _with_fresh_connections(function: Callable[..., Result], arguments: tuple[Any, ...]) -> Result:

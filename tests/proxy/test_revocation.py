@@ -12,11 +12,12 @@ from django.utils import timezone
 from authflows.inbound.api_keys import create_key, revoke_key
 from authflows.models import ApiKey
 from servers import changes
-from servers.models import AccessRule, Membership, Role
+from servers.models import AccessRule, Call, Membership, Role
 from tests.conftest import Cast
 from tests.proxy.test_disconnects import the_record
-from tests.proxy.wire import Stage, message, staged, wait_until
+from tests.proxy.wire import GUARD, Stage, message, staged, wait_until
 from tests.support.gateway import LiveGateway
+from tests.support.hanging import silent_database
 
 
 def revoke(cast: Cast) -> int:
@@ -272,4 +273,27 @@ def test_a_feed_that_cannot_be_read_is_a_503(stage: Stage, monkeypatch: pytest.M
         assert caller.headers["retry-after"] == "5"
         assert answer["error"]["code"] == 1503
     changes.feed.start()
+    works(stage)
+
+
+@pytest.mark.requirement("T9", "T57")
+def test_a_database_that_gives_no_answer_is_a_503_and_ends_open_streams(
+    stage: Stage, cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    works(stage)
+    caller, asked = stage.stream()
+    another = create_key(owner=cast.member, name="another", actor="tests")[1]
+    with silent_database("change-feed", "gatehouse-db") as silence:
+        assert silence.noticed.wait(GUARD)
+        newcomer = stage.caller().call(stage.path, key=another)
+        monkeypatch.setattr(changes.feed, "_read_at", changes.feed._read_at - changes.STALE_AFTER_SECONDS)
+        known = stage.caller().call(stage.path, key=stage.key)
+        assert known.answer()["error"]["code"] == 1503
+        # Asked for just before, and waited for in vain:
+        assert newcomer.answer()["error"]["code"] == 1503
+        assert newcomer.status == 503
+        assert caller.chunk() == b""
+        assert asked.left_by_gateway()
+    wait_until(lambda: Call.objects.filter(outcome="access_ended", status=200).exists(), "the record of the stream")
+    wait_until(changes.feed.is_fresh, "the feed to be read again")
     works(stage)
