@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import hashlib
+import hmac
 import json
 import threading
 from collections.abc import Callable, Mapping
@@ -13,7 +15,12 @@ from types import TracebackType
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm, get_default_algorithms
+
+from authflows.models import IdentityProvider
+from servers.models import Tenant
+from tests.conftest import allow_private
 
 OPENID = "/.well-known/openid-configuration"
 OAUTH = "/.well-known/oauth-authorization-server"
@@ -150,3 +157,96 @@ class Issuer:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join(10)
+
+
+def trust(issuer: Issuer, tenant: Tenant, **fields: Any) -> IdentityProvider:
+    """A provider whose JWTs open the door, and whoever it names gets an account."""
+    allow_private(issuer.url)
+    values = {
+        "name": "Acme",
+        "slug": "acme",
+        "issuer": issuer.url,
+        "accept_tokens": True,
+        "audiences": ["gatehouse"],
+        "creation": IdentityProvider.Creation.ANYBODY,
+        **fields,
+    }
+    return IdentityProvider.objects.create(tenant=tenant, **values)
+
+
+def _public_pem() -> bytes:
+    return signer().private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+
+def _hmac_with_public_key(header: dict[str, Any], payload: dict[str, Any]) -> str:
+    signed = f"{segment(header)}.{segment(payload)}"
+    return f"{signed}.{b64(hmac.new(_public_pem(), signed.encode(), hashlib.sha256).digest())}"
+
+
+def malformed(issuer: Issuer, *, now: float) -> dict[str, str]:
+    """Every kind of token that is told by its shape; needs no running issuer."""
+    good = issuer.mint(now=now)
+    first, second, third = good.split(".")
+    by, head = signer(), {"alg": "RS256", "kid": "k1", "typ": "JWT"}
+    body = {"iss": issuer.url, "sub": "1f3a", "aud": "gatehouse", "exp": int(now) + 300}
+
+    def with_header(**header: Any) -> str:
+        return by.sign({**head, **header}, body)
+
+    raw = json.dumps(body)
+    return {
+        "alg none": f"{segment({'alg': 'none', 'typ': 'JWT'})}.{second}.",
+        "alg none with a signature": f"{segment({'alg': 'none', 'typ': 'JWT'})}.{second}.{third}",
+        "alg None": f"{segment({'alg': 'None'})}.{second}.{third}",
+        "alg missing": f"{segment({'typ': 'JWT'})}.{second}.{third}",
+        "alg null": f"{segment({'alg': None})}.{second}.{third}",
+        "alg list": f"{segment({'alg': ['RS256']})}.{second}.{third}",
+        "alg in small letters": f"{segment({'alg': 'rs256'})}.{second}.{third}",
+        "HS256 with the public key": _hmac_with_public_key({**head, "alg": "HS256"}, body),
+        "HS256 with another kid": _hmac_with_public_key({"alg": "HS256"}, body),
+        "encryption algorithm": f"{segment({'alg': 'RSA-OAEP'})}.{second}.{third}",
+        "secp256k1": f"{segment({'alg': 'ES256K'})}.{second}.{third}",
+        "logout token": with_header(typ="logout+jwt"),
+        "ID-JAG": with_header(typ="oauth-id-jag+jwt"),
+        "DPoP proof": with_header(typ="dpop+jwt"),
+        "typ no text": with_header(typ=7),
+        "crit": with_header(crit=["exp"]),
+        "crit empty": with_header(crit=[]),
+        "b64 false": with_header(b64=False),
+        "zipped": with_header(zip="DEF"),
+        "nested": by.sign({**head, "cty": "JWT"}, good),
+        "nested without cty": by.sign(head, good),
+        "kid no text": with_header(kid=7),
+        "kid list": with_header(kid=["k1"]),
+        "kid null is no kid, but a list in it is": with_header(kid={"a": 1}),
+        "claim twice": by.sign(head, raw[:-1] + ', "sub": "admin"}'),
+        "issuer twice": by.sign(head, raw[:-1] + ', "iss": "https://else.example"}'),
+        "header twice": by.sign('{"alg":"RS256","kid":"k1","kid":"k2"}', body),
+        "claims a list": by.sign(head, [body]),
+        "claims a text": by.sign(head, '"eyJ"'),
+        "claims not JSON": by.sign(head, raw[:-1]),
+        "claims with NaN": by.sign(head, raw[:-1] + ', "x": NaN}'),
+        "claims nested too deep": by.sign(head, raw[:-1] + ', "x": ' + "[" * 500 + "]" * 500 + "}"),
+        "claims not UTF-8": by.sign(head, raw[:-1].encode() + b', "x": "\xff"}'),
+        "claims with a lone surrogate": by.sign(head, raw[:-1] + ', "x": "\\ud800"}'),
+        "no issuer": by.sign(head, {name: value for name, value in body.items() if name != "iss"}),
+        "issuer empty": by.sign(head, {**body, "iss": ""}),
+        "issuer a list": by.sign(head, {**body, "iss": [issuer.url]}),
+        "issuer null": by.sign(head, {**body, "iss": None}),
+        "two parts": f"{first}.{second}",
+        "no signature": f"{first}.{second}.",
+        "four parts": f"{good}.{third}",
+        "five parts": f"{first}.{third}.{second}.{third}.{third}",
+        "padding": f"{first}=.{second}.{third}",
+        "standard alphabet": f"{first}.{second}.+{third[1:-1]}/",
+        "inner space": f"{first}.{second}. {third}",
+        "line break": f"{first}.{second}.{third}\n",
+        "header cut": f"{first[:-3]}.{second}.{third}",
+        "claims cut": f"{first}.{second[:-3]}.{third}",
+        "huge": by.sign(head, {**body, "groups": ["g" * 100] * 200}),
+        "huge header": by.sign({**head, "x": "h" * 20_000}, body),
+        "looks like a key": f"ghk_{first}.{second}.{third}",
+        "quoted": f'"{good}"',
+        "two tokens": f"{good} {good}",
+        "list of tokens": f"{good},{good}",
+    }
