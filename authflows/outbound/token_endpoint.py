@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeGuard
 from urllib.parse import quote_plus
 
 from authflows.outbound.client_keys import client_assertion
@@ -159,7 +159,7 @@ def _post(endpoint: str, client: ClientFacts, parameters: dict[str, str]) -> Rep
         parameters["client_assertion"] = client_assertion(
             client_id=client.client_id, audience=client.issuer or endpoint
         )
-    return exchange("POST", endpoint, data=parameters, headers=headers)
+    return exchange("POST", endpoint, data=parameters)
 
 
 def _ask(endpoint: str, client: ClientFacts, parameters: dict[str, str]) -> TokenAnswer | TokenFailure:
@@ -182,14 +182,14 @@ def _tokens(document: Mapping[str, Any]) -> TokenAnswer | TokenFailure:
     refresh_token, scope, id_token = (document.get(name) for name in ("refresh_token", "scope", "id_token"))
     return TokenAnswer(
         access_token=access_token,
-        refresh_token=str(refresh_token) if _is_token(refresh_token) else "",
+        refresh_token=refresh_token if _is_token(refresh_token) else "",
         expires_in=_seconds(document.get("expires_in")),
         scope=scope if isinstance(scope, str) else None,
         id_token=id_token if isinstance(id_token, str) else "",
     )
 
 
-def _is_token(value: Any) -> bool:
+def _is_token(value: Any) -> TypeGuard[str]:
     """Whether it can stand in a header: visible ASCII (RFC 6750, 2.1 is narrower; providers are not)."""
     return isinstance(value, str) and 0 < len(value) <= _LONGEST_TOKEN and all("!" <= c <= "~" for c in value)
 
