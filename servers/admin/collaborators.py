@@ -1,4 +1,4 @@
-"""Collaborators of a server or a group, as two inlines: those there are, and those to add."""
+"""Collaborators of a server or a group, as two inlines on its page: those there are, and those to add."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from django.forms.models import BaseInlineFormSet
 from django.http import HttpRequest
 
 from servers import audit
-from servers.admin.base import actor_of
-from servers.models import AccessRule, Membership, Server, ServerGroup
+from servers.admin.base import AuditedAdmin, actor_of
+from servers.models import AccessRule, Membership, Role, Server, ServerGroup
 from servers.people import people_of, person_label, teams_of
 from servers.scope import scope_of_request
 
@@ -116,20 +116,38 @@ class NewCollaboratorInline(_CollaboratorInline):
         return super().formfield_for_foreignkey(db_field, request, **kwargs)
 
 
-def record_collaborators(request: HttpRequest, formset: Any) -> None:
-    """Audit events for what a saved formset of collaborators added, changed and removed."""
-    for rule in formset.new_objects:
-        record_rule(request, audit.Action.COLLABORATOR_ADD, rule)
-    for rule, fields in formset.changed_objects:
-        record_rule(request, audit.Action.COLLABORATOR_CHANGE, rule, {"fields": list(fields)})
-    for rule in formset.deleted_objects:
-        record_rule(request, audit.Action.COLLABORATOR_REMOVE, rule)
+class CollaboratorsAdmin(AuditedAdmin):
+    """Pages of what has collaborators: they are edited with it, and who creates it becomes its first Manager."""
+
+    inlines = (CollaboratorInline, NewCollaboratorInline)
+
+    def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: bool) -> None:
+        super().save_formset(request, form, formset, change)
+        for rule in formset.new_objects:
+            _record(request, audit.Action.COLLABORATOR_ADD, rule)
+        for rule, fields in formset.changed_objects:
+            _record(request, audit.Action.COLLABORATOR_CHANGE, rule, {"fields": list(fields)})
+        for rule in formset.deleted_objects:
+            _record(request, audit.Action.COLLABORATOR_REMOVE, rule)
+
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
+        super().save_related(request, form, formsets, change)
+        if not change:
+            _make_manager(request, form.instance)
+
+    def what_ends(self, obj: Any) -> dict[str, Any]:
+        return {"collaborators": obj.access_rules.count()}
 
 
-def record_rule(
-    request: HttpRequest, action: audit.Action, rule: AccessRule, detail: dict[str, Any] | None = None
-) -> None:
-    """One audit event about one collaborator."""
+def _make_manager(request: HttpRequest, holder: Holder) -> None:
+    rule, made = holder.access_rules.update_or_create(
+        user_id=int(request.user.pk or 0), defaults={"role": Role.MANAGER, "expires_at": None}
+    )
+    if made:
+        _record(request, audit.Action.COLLABORATOR_ADD, rule, {"why": "creator"})
+
+
+def _record(request: HttpRequest, action: audit.Action, rule: AccessRule, detail: dict[str, Any] | None = None) -> None:
     holder = rule.server or rule.group
     audit.record(
         action,

@@ -11,29 +11,14 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
 from servers import audit
-from servers.admin.base import AuditedAdmin
-from servers.admin.collaborators import (
-    CollaboratorInline,
-    NewCollaboratorInline,
-    record_collaborators,
-    record_rule,
-)
+from servers.admin.collaborators import CollaboratorsAdmin
 from servers.forms import GroupForm
 from servers.links import admin_url
-from servers.models import AccessRule, Role, ServerGroup
-
-
-def make_manager(request: HttpRequest, **holder: Any) -> None:
-    """The creator of a server or group becomes its Manager, in the same transaction."""
-    rule, made = AccessRule.objects.update_or_create(
-        user_id=int(request.user.pk or 0), **holder, defaults={"role": Role.MANAGER, "expires_at": None}
-    )
-    if made:
-        record_rule(request, audit.Action.COLLABORATOR_ADD, rule, {"why": "creator"})
+from servers.models import ServerGroup
 
 
 @admin.register(ServerGroup)
-class ServerGroupAdmin(AuditedAdmin):
+class ServerGroupAdmin(CollaboratorsAdmin):
     form = GroupForm
     actions_by_event = {
         "create": audit.Action.GROUP_CREATE,
@@ -43,7 +28,6 @@ class ServerGroupAdmin(AuditedAdmin):
     list_display = ("name", "slug", "tenant", "server_count")
     list_select_related = ("tenant",)
     search_fields = ("name", "slug", "description")
-    inlines = (CollaboratorInline, NewCollaboratorInline)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return self.scope(request).may_add_groups
@@ -53,9 +37,6 @@ class ServerGroupAdmin(AuditedAdmin):
         if obj is None:
             return scope.superuser or bool(scope.tenants or scope.groups)
         return scope.manages_group(obj)
-
-    def has_delete_permission(self, request: HttpRequest, obj: ServerGroup | None = None) -> bool:
-        return self.has_change_permission(request, obj)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ServerGroup]:
         return self.scope(request).visible_groups().annotate(server_total=Count("servers"))
@@ -79,18 +60,6 @@ class ServerGroupAdmin(AuditedAdmin):
 
     def get_prepopulated_fields(self, request: HttpRequest, obj: ServerGroup | None = None) -> Any:
         return {} if obj is not None else {"slug": ("name",)}
-
-    def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: bool) -> None:
-        super().save_formset(request, form, formset, change)
-        record_collaborators(request, formset)
-
-    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
-        super().save_related(request, form, formsets, change)
-        if not change:
-            make_manager(request, group=form.instance)
-
-    def what_ends(self, obj: ServerGroup) -> dict[str, Any]:
-        return {"collaborators": obj.access_rules.count()}
 
     @admin.display(description="servers", ordering="server_total")
     def server_count(self, group: ServerGroup) -> int:

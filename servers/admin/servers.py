@@ -18,10 +18,9 @@ from django.utils.safestring import SafeString
 from django.utils.timesince import timesince
 
 from servers import audit, health
-from servers.admin.base import AuditedAdmin, actor_of, confirm
-from servers.admin.collaborators import CollaboratorInline, NewCollaboratorInline, record_collaborators
+from servers.admin.base import actor_of, confirm
+from servers.admin.collaborators import CollaboratorsAdmin
 from servers.admin.endings import ends_with
-from servers.admin.groups import make_manager
 from servers.destinations import allow_private, check_address
 from servers.egress import parse_destination
 from servers.errors import DestinationRefused, SecretUnavailable
@@ -45,7 +44,7 @@ def end_sessions(server: Server, *, actor: str) -> None:
 
 
 @admin.register(Server)
-class ServerAdmin(AuditedAdmin):
+class ServerAdmin(CollaboratorsAdmin):
     actions_by_event = {
         "create": audit.Action.SERVER_CREATE,
         "change": audit.Action.SERVER_CHANGE,
@@ -58,7 +57,6 @@ class ServerAdmin(AuditedAdmin):
     list_select_related = ("tenant", "group", "auth_config")
     search_fields = ("name", "slug", "description", "url")
     actions = ["enable", "disable", "end_sessions"]
-    inlines = (CollaboratorInline, NewCollaboratorInline)
 
     class Media:
         js = (Script("gatehouse/admin/server-form.js", type="module"),)
@@ -85,9 +83,6 @@ class ServerAdmin(AuditedAdmin):
     def has_change_permission(self, request: HttpRequest, obj: Server | None = None) -> bool:
         scope = self.scope(request)
         return scope.may_enter if obj is None else scope.manages_server(obj)
-
-    def has_delete_permission(self, request: HttpRequest, obj: Server | None = None) -> bool:
-        return self.has_change_permission(request, obj)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Server]:
         return self.scope(request).visible_servers()
@@ -190,15 +185,6 @@ class ServerAdmin(AuditedAdmin):
         if tested is not None:
             health.keep(server, tested)
 
-    def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: bool) -> None:
-        super().save_formset(request, form, formset, change)
-        record_collaborators(request, formset)
-
-    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
-        super().save_related(request, form, formsets, change)
-        if not change:
-            make_manager(request, server=form.instance)
-
     # --- deleting
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
@@ -211,7 +197,7 @@ class ServerAdmin(AuditedAdmin):
         return [*listed, *lines], counts, missing, protected
 
     def what_ends(self, obj: Server) -> dict[str, Any]:
-        return {"collaborators": obj.access_rules.count(), "limited_keys": len(ends_with([obj]))}
+        return {**super().what_ends(obj), "limited_keys": len(ends_with([obj]))}
 
     # --- actions
 
