@@ -40,6 +40,17 @@ def test_a_head_that_comes_again_means_the_same_whatever_the_length_of_the_body(
     assert [meaning(scope) for scope in kept] == [meaning(scope) for scope in application.scopes]
 
 
+def test_a_known_head_stays_while_others_take_turns_with_it_and_goes_when_it_comes_no_more(
+    connection: RawConnection, application: Application
+) -> None:
+    other = POST + b"X-Other: yes\r\n"
+    for head in [POST, POST, *([other, POST] * 10), *([other] * 10)]:
+        connection.send(post(b"abc", head=head))
+        connection.read()
+    known = [KEPT in scope for scope in application.scopes]
+    assert known == [False, False, *([False, True] * 10), *([False] * 8), True, True]
+
+
 SECOND = [
     post(b"xyz", head=POST + b"Authorization: Bearer other\r\n"),
     post(b"xyz", head=POST.replace(b"/a", b"/b")),
