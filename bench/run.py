@@ -158,7 +158,7 @@ def machine() -> Row:
         "cpu": cpu[1] if cpu else platform.machine(),
         "cores": os.cpu_count(),
         "versions": [
-            f"Python {platform.python_version()}",
+            f"Python {platform.python_version()} of {sys.base_prefix}",
             *(f"{package} {metadata.version(package)}" for package in packages),
             nginx.strip().rpartition(": ")[2].replace("/", " "),
         ],
