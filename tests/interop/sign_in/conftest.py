@@ -55,6 +55,12 @@ def member(browser: Browser, gateway: LiveGateway, sample: Server) -> Iterator[P
 
 
 @pytest.fixture
+def short_tokens(settings: Any) -> None:
+    """Access tokens end so soon that a test can wait for it."""
+    settings.OAUTH2_PROVIDER = {**settings.OAUTH2_PROVIDER, "ACCESS_TOKEN_EXPIRE_SECONDS": 3}
+
+
+@pytest.fixture
 def start(tmp_path: Path) -> Iterator[Callable[..., Program]]:
     """Start a client by its name with a target; each on a desktop of its own. They end with the test."""
     with ExitStack() as running:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
-from typing import Any
 
 import pytest
-from django.utils import timezone
 from oauth2_provider.models import AccessToken, RefreshToken
 
-from authflows.inbound import approvals
 from authflows.inbound.api_keys import create_key
 from authflows.models import Approval, OAuthClient
 from tests.conftest import Cast
 from tests.interop.sign_in.person import Person
 from tests.interop.sign_in.programs import START, Program, ProgramError
+from tests.interop.sign_in.waiting import revoke_the_approval, wait_until_every_access_token_has_expired
 
 pytestmark = [pytest.mark.node, pytest.mark.browser, pytest.mark.slow]
 
@@ -23,23 +20,6 @@ Start = Callable[..., Program]
 # What a client says when the person denied, where that is not the error itself.
 DENIED = {"mcp-remote": "Connection closed"}
 TOOLS = ["add", "subtract", "multiply", "divide"]
-
-
-@pytest.fixture
-def short_tokens(settings: Any) -> None:
-    """Access tokens end so soon that a test can wait for it."""
-    settings.OAUTH2_PROVIDER = {**settings.OAUTH2_PROVIDER, "ACCESS_TOKEN_EXPIRE_SECONDS": 3}
-
-
-def wait_until_every_access_token_has_expired() -> None:
-    last = max(AccessToken.objects.values_list("expires", flat=True))
-    # Clients count from when they get the token, and in whole seconds.
-    time.sleep(max((last - timezone.now()).total_seconds(), 0) + 0.5)
-
-
-def revoke_the_approval() -> None:
-    approval = Approval.objects.get()
-    approvals.revoke(approval, actor=approval.user.get_username())
 
 
 @pytest.mark.requirement("F-201", "F-204", "F-205")
