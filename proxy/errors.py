@@ -196,6 +196,14 @@ def credential_refused_text(server_name: str) -> str:
     )
 
 
+def request_refused_text(server_name: str, status: int) -> str:
+    """For a tool result: the upstream refused (401, 403 or 407) a request that had no credential of ours with it."""
+    return (
+        f"The MCP server '{server_name}' refused the request ({status}); it has no credential configured. Ask the "
+        "server's manager to set one in Gatehouse, or to ask its operator what the server lets in."
+    )
+
+
 def tool_error(request_id: JsonRpcId, text: str, *, modern: bool) -> bytes:
     """A tool result that says why the call did not happen; the model reads it (section 3 of the duties)."""
     result: dict[str, Any] = {"content": [{"type": "text", "text": text}], "isError": True}

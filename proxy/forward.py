@@ -270,12 +270,16 @@ async def _relay_stream(call: ActiveCall, runtime: Runtime, response: Response, 
 
 
 async def _credential_refused(call: ActiveCall, message: Message) -> None:
-    """The upstream's 401 or 403 is about our credential, never about the client's (finding 4, T32)."""
+    """The upstream's 401 or 403 is about our credential or its lack, never about the client's (finding 4, T32)."""
     assert call.prepared is not None  # noqa: S101
-    name = call.prepared.server.name
-    call.outcome = "upstream_refused_credential"
-    log.warning("upstream refused the credential", extra={"server": call.prepared.server.slug})
-    text = errors.credential_refused_text(name)
+    server = call.prepared.server
+    if call.prepared.credential.headers:
+        call.outcome = "upstream_refused_credential"
+        text = errors.credential_refused_text(server.name)
+    else:
+        call.outcome = "upstream_refused"
+        text = errors.request_refused_text(server.name, call.upstream_status or 0)
+    log.warning("upstream refused the request", extra={"server": server.slug, "outcome": call.outcome})
     if message.kind is Kind.REQUEST and message.method == "tools/call":
         headers: Headers = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
         await call.answer(200, headers, errors.tool_error(message.id, text, modern=message.modern))

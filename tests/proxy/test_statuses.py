@@ -12,6 +12,7 @@ from pytest_django import Settings
 
 from servers.models import Call
 from tests.conftest import Cast, allow_private
+from tests.proxy.test_credentials_upstream import use_shared_header
 from tests.support.calls import LEGACY, member_of, message, modern, modern_headers, point_at, tool_call
 from tests.support.gateway import LiveGateway
 from tests.support.mcp_upstream import make_certificate
@@ -91,6 +92,30 @@ def test_a_refused_credential_is_never_shown_as_the_callers_own(gateway: LiveGat
     for response in (legacy, modern_call, *others):
         assert "www-authenticate" not in response.names()
         assert b"canary" not in response.body
+
+
+@pytest.mark.requirement("T32", "T57")
+@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize("with_credential", [True, False])
+def test_a_refusal_speaks_of_a_credential_only_where_there_is_one(
+    gateway: LiveGateway, cast: Cast, status: int, with_credential: bool
+) -> None:
+    from proxy.record import recorder
+
+    if with_credential:
+        use_shared_header(cast, ("X-Api-Key", "{secret}"))
+    response = answered(gateway, cast, lambda _: json_answer({}, status), tool_call("echo"))
+    (content,) = response.json()["result"]["content"]
+    recorder.flush()
+    outcome = Call.objects.get().outcome
+    if with_credential:
+        assert "refused the gateway's own credential" in content["text"]
+        assert outcome == "upstream_refused_credential"
+    else:
+        assert content["text"].startswith(
+            f"The MCP server 'Calculator' refused the request ({status}); it has no credential configured. Ask "
+        )
+        assert outcome == "upstream_refused"
 
 
 # Redirects
@@ -330,6 +355,6 @@ def test_every_outcome_leaves_a_record_that_tells_them_apart(gateway: LiveGatewa
         (200, 200, "ok", "echo"),
         (404, 404, "ok", "echo"),
         (502, 500, "upstream_error", "echo"),
-        (200, 401, "upstream_refused_credential", "echo"),
+        (200, 401, "upstream_refused", "echo"),
         (502, 302, "upstream_redirect", "echo"),
     ]
