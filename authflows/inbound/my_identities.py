@@ -91,11 +91,11 @@ def connect(request: HttpRequest, provider: IdentityProvider) -> bool:
     request.session.pop(_PROPOSED, None)
     if found is None or provider_with(provider.slug) is None or not people.may_open(provider, request.user):
         return False
-    return add(request.user, provider, found["subject"], actor=request.user.get_username())
+    return add(request.user, provider, found["subject"], actor=request.user.get_username()) is not None
 
 
-def add(user: Any, provider: IdentityProvider, subject: str, *, actor: str) -> bool:
-    """Let this subject of the provider sign in as `user`; False when it signs somebody in already."""
+def add(user: Any, provider: IdentityProvider, subject: str, *, actor: str) -> Identity | None:
+    """Let this subject of the provider sign in as `user`; None when it signs somebody in already."""
     try:
         with transaction.atomic():
             identity = Identity.objects.create(user=user, provider=provider.slug, uid=subject)
@@ -107,8 +107,8 @@ def add(user: Any, provider: IdentityProvider, subject: str, *, actor: str) -> b
                 detail={"provider": provider.slug, "identity": identity.uid},
             )
     except IntegrityError:
-        return False
-    return True
+        return None
+    return identity
 
 
 def remove(identity: Identity, *, actor: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import time
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -84,3 +86,101 @@ def test_somebody_whom_the_provider_knows_signs_in_and_gets_an_account(
     response = trip(browser, acme, path="/sso/acme/start?next=/portal/keys/")
     assert (response.status_code, response["Location"]) == (302, "/portal/keys/"), response.content.decode()
     assert browser.get("/portal/keys/").status_code == 200
+    ada = person("ada")
+    assert (ada.email, ada.has_usable_password(), ada.is_superuser) == ("ada@example.com", False, False)
+    assert list(Membership.objects.filter(user=ada).values_list("tenant", flat=True)) == [row.tenant_id]
+    identity = Identity.objects.get(user=ada)
+    assert (identity.provider, identity.uid, identity.extra_data) == ("acme", "1001", {})
+    event = AuditEvent.objects.get(action=Action.SIGN_IN)
+    assert (event.actor, event.detail) == ("ada", {"address": "127.0.0.1", "provider": "acme"})
+
+
+@pytest.mark.requirement("F-209")
+def test_the_same_subject_is_the_same_person_next_time(row: IdentityProvider, acme: OidcProvider) -> None:
+    for _ in range(2):
+        assert trip(Client(headers={"host": "127.0.0.1:8000"}), acme).status_code == 302
+    assert Identity.objects.count() == 1
+    assert AuditEvent.objects.filter(action=Action.SIGN_IN, actor="ada").count() == 2
+
+
+@pytest.mark.requirement("AZ-25")
+def test_the_request_has_pkce_state_nonce_and_our_public_redirect_uri(browser: Client, row: IdentityProvider) -> None:
+    asked = parse_qs(urlsplit(leave(browser)).query)
+    assert asked["redirect_uri"] == [CALLBACK]
+    assert (asked["response_type"], asked["code_challenge_method"]) == (["code"], ["S256"])
+    assert len(asked["code_challenge"][0]) == 43
+    assert min(len(asked["state"][0]), len(asked["nonce"][0])) >= 32
+    again = parse_qs(urlsplit(leave(browser)).query)
+    for fresh in ("state", "nonce", "code_challenge"):
+        assert again[fresh] != asked[fresh]
+
+
+@pytest.mark.requirement("F-209")
+def test_no_token_of_the_provider_is_kept(browser: Client, acme: OidcProvider, row: IdentityProvider) -> None:
+    trip(browser, acme)
+    stored = str(list(Identity.objects.values())) + str(dict(browser.session))
+    assert "eyJ" not in stored
+    assert "access_token" not in stored
+
+
+def test_signing_in_changes_the_session_cookie(browser: Client, acme: OidcProvider, row: IdentityProvider) -> None:
+    url = leave(browser)
+    before = browser.cookies["gatehouse"].value
+    come_back(browser, acme.sign_in(url))
+    assert browser.cookies["gatehouse"].value not in ("", before)
+
+
+@pytest.mark.parametrize("evil", ["https://evil.example/", "//evil.example", "/\\evil.example", "javascript:alert(1)"])
+def test_next_leads_to_our_pages_only(browser: Client, acme: OidcProvider, row: IdentityProvider, evil: str) -> None:
+    response = trip(browser, acme, path=f"/sso/acme/start?next={evil}")
+    assert response["Location"] == "/portal/"
+
+
+# --- T19: an answer belongs to one browser, one provider, one time
+
+
+@pytest.mark.requirement("T19", "AZ-25")
+def test_an_answer_in_another_browser_is_refused(browser: Client, acme: OidcProvider, row: IdentityProvider) -> None:
+    url = acme.sign_in(leave(browser))
+    other = Client(headers={"host": "127.0.0.1:8000"})
+    response = come_back(other, url)
+    assert_refused(response, 400, "This sign-in cannot go on")
+    assert not Identity.objects.exists()
+    assert AuditEvent.objects.get(action=Action.SIGN_IN_FAILED).detail["reason"] == "sso_state"
+
+
+@pytest.mark.requirement("T19", "AZ-25")
+def test_an_answer_counts_once(browser: Client, acme: OidcProvider, row: IdentityProvider) -> None:
+    url = acme.sign_in(leave(browser))
+    assert come_back(browser, url).status_code == 302
+    browser.post("/sign-out/")
+    assert_refused(come_back(browser, url), 400, "This sign-in cannot go on")
+
+
+@pytest.mark.requirement("T19", "AZ-25")
+def test_an_answer_is_too_late_after_ten_minutes(
+    browser: Client, acme: OidcProvider, row: IdentityProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = acme.sign_in(leave(browser))
+    later = time.time() + 601
+    monkeypatch.setattr("social_core.backends.oauth._time", lambda: later)
+    assert_refused(come_back(browser, url), 400, "This sign-in cannot go on")
+
+
+@pytest.mark.requirement("T19", "AZ-25")
+def test_an_answer_of_one_provider_is_none_of_another(
+    browser: Client, acme: OidcProvider, row: IdentityProvider
+) -> None:
+    row.pk, row.slug = None, "other"
+    row.save(force_insert=True)
+    url = acme.sign_in(leave(browser))
+    assert_refused(come_back(browser, url.replace("/sso/acme/", "/sso/other/")), 400, "This sign-in cannot go on")
+
+
+def assert_refused(response: Any, status: int, title: str) -> str:
+    """One page with this title, nobody signed in; returns its text."""
+    text = html.unescape(response.content.decode())
+    assert response.status_code == status, text
+    assert f"<h1>{title}</h1>" in text
+    assert "_auth_user_id" not in response.client.session
+    return text
