@@ -27,11 +27,19 @@ from servers.scope import Scope, scope_of_request
 SECTIONS: Final = (
     ("MCP servers", ("servers.servergroup", "servers.server")),
     ("Access", ("authflows.virtualaccount", "authflows.apikey", "servers.storedsecret")),
-    ("People", ("auth.user", "auth.group")),
+    (
+        "Sign-in",
+        ("authflows.identityprovider", "authflows.oauthclient", "authflows.approval", "authflows.registrationpolicy"),
+    ),
+    ("People", ("auth.user", "auth.group", "authflows.identity")),
     ("Gateway", ("servers.tenant", "servers.privatedestination")),
     ("Records", ("servers.call", "servers.auditevent")),
 )
-_NAMES: Final = {"auth.group": "Teams", "auth.user": "People"}
+_NAMES: Final = {
+    "auth.group": "Teams",
+    "auth.user": "People",
+    "authflows.registrationpolicy": "Rules for clients",
+}
 
 
 class GatehouseAdminSite(admin.AdminSite):

@@ -5,15 +5,17 @@ from __future__ import annotations
 from django.apps import apps
 from django.contrib import admin
 
+from authflows.models import OAuthClient
+
 # The libraries bring pages of their own, which know neither our scopes nor what ends with a token.
 for _model in [
     *apps.get_app_config("oauth2_provider").get_models(),
     *apps.get_app_config("social_django").get_models(),
-    apps.get_model("authflows", "OAuthClient"),
+    OAuthClient,
 ]:
     if admin.site.is_registered(_model):
         admin.site.unregister(_model)
 
-from authflows.admin import clients, keys  # noqa: E402
+from authflows.admin import approvals, clients, identity, keys  # noqa: E402
 
-__all__ = ["clients", "keys"]
+__all__ = ["approvals", "clients", "identity", "keys"]
