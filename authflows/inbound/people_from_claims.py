@@ -26,6 +26,10 @@ from servers import audit
 from servers.models import Membership
 
 Claims = Mapping[str, Any]
+_SUBJECT_CLAIMS: Final[Mapping[str, str]] = {
+    IdentityProvider.Preset.MICROSOFT: "oid",
+    IdentityProvider.Preset.OKTA: "uid",
+}
 _LONGEST_SUBJECT: Final = 255
 _LONGEST_NAME: Final = 150
 _LONGEST_SUFFIX: Final = 13
@@ -66,11 +70,10 @@ class Denied:
 def subject_of(provider: IdentityProvider, claims: Claims) -> str | None:
     """What the provider calls this person for ever, or None when the claims do not say.
 
-    `sub`, except that Entra gives each application another `sub` for the same person; there it is `oid`.
+    `sub`, but for two providers whose access tokens say something else there than their sign-in does: Entra gives
+    each application another one, and Okta writes the login name, which may change.
     """
-    subject = claims.get("sub")
-    if provider.preset == IdentityProvider.Preset.MICROSOFT and "oid" in claims:
-        subject = claims["oid"]
+    subject = claims.get(_SUBJECT_CLAIMS.get(provider.preset, "sub"), claims.get("sub"))
     if not isinstance(subject, str) or not 0 < len(subject) <= _LONGEST_SUBJECT or not subject.isprintable():
         return None
     return subject

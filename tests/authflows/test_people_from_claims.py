@@ -102,11 +102,13 @@ def test_claims_without_a_usable_subject_name_nobody(provider: IdentityProvider,
     assert person_for(provider, {"email": "alice@acme.example"}) == Denied(Denial.NO_SUBJECT)
 
 
-def test_entra_names_people_by_object_id_because_each_application_gets_another_sub() -> None:
-    claims = {"sub": "pairwise", "oid": "object"}
-    assert subject_of(of(preset=Preset.MICROSOFT), claims) == "object"
-    assert subject_of(of(preset=Preset.OIDC), claims) == "pairwise"
-    assert subject_of(of(preset=Preset.MICROSOFT), {"sub": "pairwise", "oid": 7}) is None
+@pytest.mark.parametrize(("preset", "claim"), [(Preset.MICROSOFT, "oid"), (Preset.OKTA, "uid")])
+def test_a_person_is_the_same_in_access_tokens_whose_sub_says_something_else(preset: Preset, claim: str) -> None:
+    access_token = {"sub": "another for each application, or a login", claim: "00u1"}
+    assert subject_of(of(preset=preset), access_token) == "00u1"
+    assert subject_of(of(preset=preset), {"sub": "00u1"}) == "00u1"
+    assert subject_of(of(preset=preset), {"sub": "00u1", claim: 7}) is None
+    assert subject_of(of(preset=Preset.OIDC), access_token) == access_token["sub"]
 
 
 @pytest.mark.requirement("F-209")
