@@ -61,6 +61,7 @@ AUTHORIZATION: Final = {
     "AZ-4": "Every client uses PKCE",
     "AZ-6": "Redirect URIs are compared exactly; only a loopback port may differ",
     "AZ-7": "Redirect URIs are https or loopback",
+    "AZ-5": "Every answer to a client says from whom it is, errors too",
     "AZ-8": "A registration keeps the redirect URIs that are allowed; private schemes are an admin's exact list",
     "AZ-9": "Metadata documents are read, and cached as their publisher says",
     "AZ-10": "A metadata document is fetched with bounds and believed only about itself",

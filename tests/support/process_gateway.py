@@ -23,12 +23,15 @@ READY_SECONDS = 60
 
 
 class ProcessGateway:
-    """A context manager; `port` and `origin` say where it listens. `options` are settings without their prefix."""
+    """A context manager; `port` and `origin` say where it listens. `options` are settings without their prefix.
+
+    With the port of one that has ended it is the same gateway, started again.
+    """
 
     def __init__(
-        self, server: Literal["serve", "daphne", "runserver"] = "serve", *arguments: str, **options: Any
+        self, server: Literal["serve", "daphne", "runserver"] = "serve", *arguments: str, port: int = 0, **options: Any
     ) -> None:
-        self.port = free_port()
+        self.port = port or free_port()
         self.origin = f"http://127.0.0.1:{self.port}"
         self._command = {
             "serve": [sys.executable, "manage.py", "serve", "--port", str(self.port)],
