@@ -10,10 +10,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from django.contrib.auth import get_user_model
-from django.contrib.auth.models import Group
 from django.test import Client
 
-from authflows.models import Identity, IdentityProvider, TeamMapping
+from authflows.models import Identity, IdentityProvider
 from servers.audit import Action
 from servers.models import AuditEvent, Membership
 from servers.secrets.store import set_secret
@@ -184,3 +183,87 @@ def assert_refused(response: Any, status: int, title: str) -> str:
     assert f"<h1>{title}</h1>" in text
     assert "_auth_user_id" not in response.client.session
     return text
+
+
+# --- a person connects an identity to the account they have
+
+
+def connect(browser: Client, acme: OidcProvider, account: str = "ada") -> Any:
+    """From the password to the question whether this is me."""
+    page = "/portal/access/identities/acme/connect/"
+    assert browser.post(page, {"password": PASSWORD})["Location"] == page
+    response = trip(browser, acme, account, path="/portal/access/identities/acme/start")
+    assert response["Location"] == page
+    return browser.get(page)
+
+
+@pytest.mark.requirement("F-209")
+def test_a_person_connects_an_identity_and_signs_in_with_it(
+    browser: Client, acme: OidcProvider, row: IdentityProvider, cast: Cast
+) -> None:
+    browser.force_login(cast.member)
+    assert "Connect Acme SSO to my account" in browser.get("/portal/access/identities/").content.decode()
+    shown = connect(browser, acme).content.decode()
+    assert "ada@example.com" in shown
+    assert not Identity.objects.exists()
+    browser.post("/portal/access/identities/acme/connect/", {"connect": "yes"})
+    assert Identity.objects.get().user == cast.member
+    assert AuditEvent.objects.get(action=Action.IDENTITY_ADD).actor == "member"
+    browser.post("/sign-out/")
+    trip(browser, acme)
+    assert browser.session["_auth_user_id"] == str(cast.member.pk)
+
+
+@pytest.mark.requirement("F-209", "T19")
+def test_connecting_begins_with_the_own_password(
+    browser: Client, row: IdentityProvider, cast: Cast, acme: OidcProvider
+) -> None:
+    browser.force_login(cast.member)
+    page = "/portal/access/identities/acme/connect/"
+    assert browser.get("/portal/access/identities/acme/start")["Location"] == page
+    assert "not your password" in browser.post(page, {"password": "wrong"}).content.decode()
+    assert browser.get("/portal/access/identities/acme/start")["Location"] == page
+    browser.post(page, {"connect": "yes"})
+    assert not Identity.objects.exists()
+
+
+@pytest.mark.requirement("T19")
+def test_an_answer_connects_nothing_when_somebody_else_is_signed_in_by_then(
+    browser: Client, row: IdentityProvider, cast: Cast, acme: OidcProvider
+) -> None:
+    browser.force_login(cast.member)
+    browser.post("/portal/access/identities/acme/connect/", {"password": PASSWORD})
+    url = acme.sign_in(leave(browser, "/portal/access/identities/acme/start"))
+    browser.force_login(cast.manager)
+    assert come_back(browser, url).status_code == 400
+    browser.post("/portal/access/identities/acme/connect/", {"connect": "yes"})
+    assert not Identity.objects.exists()
+
+
+@pytest.mark.requirement("F-209")
+def test_an_identity_of_somebody_else_stays_theirs(
+    browser: Client, row: IdentityProvider, cast: Cast, acme: OidcProvider
+) -> None:
+    Identity.objects.create(user=cast.manager, provider="acme", uid="1001")
+    browser.force_login(cast.member)
+    connect(browser, acme)
+    response = browser.post("/portal/access/identities/acme/connect/", {"connect": "yes"}, follow=True)
+    assert "belongs to another account" in response.content.decode()
+    assert Identity.objects.get().user == cast.manager
+
+
+def test_the_last_way_in_is_not_taken_off_by_accident(
+    browser: Client, row: IdentityProvider, cast: Cast, acme: OidcProvider
+) -> None:
+    trip(browser, acme)
+    identity = Identity.objects.get()
+    url = f"/portal/access/identities/{identity.pk}/remove/"
+    assert "only way in" in browser.post(url, follow=True).content.decode()
+    ada = person("ada")
+    ada.set_password(PASSWORD)
+    ada.save()
+    browser.force_login(ada)
+    browser.post(url)
+    assert not Identity.objects.exists()
+    other = Identity.objects.create(user=cast.member, provider="acme", uid="7")
+    assert browser.post(f"/portal/access/identities/{other.pk}/remove/").status_code == 404
