@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.contrib import admin
 from django.urls import include, path, re_path
 
-from authflows.views import authorize, metadata, registration, token
+from authflows.views import authorize, connect, metadata, registration, token
 from gateway_project import health
 
 urlpatterns = [
@@ -29,6 +29,8 @@ urlpatterns = [
     re_path(r"^register/?$", registration.register, name="register"),
     re_path(r"^token/?$", token.token, name="token"),
     re_path(r"^revoke/?$", token.revoke, name="revoke-token"),
+    # Pasted by admins at providers: never changed.
+    path("api/svc/v1/llm-gateway/mcp-servers/oauth2/callback", connect.callback, name="oauth2-callback"),
     path("", include("proxy.urls")),
     path("admin/", admin.site.urls),
     path("", include("authflows.urls")),

@@ -1,6 +1,6 @@
 """An authorization request, from `/authorize` to the answer that goes back to the client.
 
-    read -> sign in -> look_at -> approve or deny -> answer
+    read -> sign in -> look_at -> approve or deny -> whatever is still missing upstream -> answer
 
 What is asked is checked before anybody signs in; whether the server exists and who may use it only afterwards
 (RS-13). Once client and redirect URI are verified every outcome is an answer to the client, with `iss` and its
@@ -17,6 +17,7 @@ from urllib.parse import urlencode
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import Q
 from django.http import QueryDict
 from django.urls import reverse
 from django.utils import timezone
@@ -28,6 +29,7 @@ from authflows.inbound import approvals, client_documents, my_servers, redirect_
 from authflows.inbound.my_servers import MyServer
 from authflows.inbound.resources import parse
 from authflows.models import OAuthClient, PendingSignIn
+from authflows.outbound.needs import Missing, missing
 from authflows.throttle import Limit, Rate
 from servers import audit
 
@@ -113,7 +115,11 @@ def begin(asked: PendingSignIn, *, user: Any, address: str) -> PendingSignIn | A
     if user.is_authenticated and (silent or not asked.prompt):
         item = look_at(asked, user)
         if item is not None and approvals.is_approved(user, asked.client, item.server.pk):
-            return _code(asked, user, item)
+            if missing(user, item.server) is None:
+                return _code(asked, user, item)
+            if silent:
+                why = "Something has to be connected first: ask again without prompt=none."
+                return _refusal(asked.redirect_uri, asked.state, "interaction_required", why)
     if silent:
         why = "consent_required" if user.is_authenticated else "login_required"
         return _refusal(asked.redirect_uri, asked.state, why, "Ask again without prompt=none.")
@@ -146,29 +152,40 @@ def look_at(asked: PendingSignIn, user: Any) -> MyServer | None:
 
 def needs_asking(asked: PendingSignIn, user: Any, item: MyServer) -> bool:
     """Whether the person has to press Approve: no remembered approval, or the client wants it asked again."""
+    if asked.approved_at is not None:
+        return False
     return bool(asked.prompt) or not approvals.is_approved(user, asked.client, item.server.pk)
 
 
-def approve(asked: PendingSignIn, user: Any, item: MyServer) -> Answer | None:
-    """Record the person's approval and answer with a code; None when the request was answered meanwhile."""
+def approve(asked: PendingSignIn, user: Any, item: MyServer) -> Answer | Missing | None:
+    """Record the person's approval and go on; None when the request was answered meanwhile."""
+    return go_on(asked, user, item, newly_approved=True)
+
+
+def go_on(asked: PendingSignIn, user: Any, item: MyServer, *, newly_approved: bool = False) -> Answer | Missing | None:
+    """The next thing that the person has to do, or the answer with a code; None when it was answered meanwhile.
+
+    Only after an approval, which stands before every trip to a provider (promise 3, T11).
+    """
+    still_missing = missing(user, item.server)
     with transaction.atomic():
-        if not _take(asked):
+        if not _take(asked, user, answered=still_missing is None):
             return None
-        host = redirect_uris.shown_host(asked.redirect_uri)
-        approvals.approve(user, asked.client, item.server, redirect_host=host)
-        return _code(asked, user, item)
+        if newly_approved:
+            host = redirect_uris.shown_host(asked.redirect_uri)
+            approvals.approve(user, asked.client, item.server, redirect_host=host)
+        return still_missing or _code(asked, user, item)
 
 
-def go_on(asked: PendingSignIn, user: Any, item: MyServer) -> Answer | None:
-    """Answer with a code on the strength of a remembered approval; None when it was answered meanwhile."""
-    with transaction.atomic():
-        return _code(asked, user, item) if _take(asked) else None
+def belongs_to_another(asked: PendingSignIn, user: Any) -> bool:
+    """Whether somebody else approved this request: every later step is theirs alone."""
+    return asked.user_id is not None and asked.user_id != user.pk
 
 
 def deny(asked: PendingSignIn, user: Any) -> Answer | None:
     """Tell the client that the person said no; None when the request was answered meanwhile."""
     with transaction.atomic():
-        if not _take(asked):
+        if not _take(asked, user, answered=True):
             return None
         audit.record(
             audit.Action.CLIENT_DENY,
@@ -185,9 +202,11 @@ def prune() -> int:
     return removed
 
 
-def _take(asked: PendingSignIn) -> bool:
-    """Whether this answer is the first one."""
-    return bool(PendingSignIn.objects.filter(pk=asked.pk, answered_at__isnull=True).update(answered_at=timezone.now()))
+def _take(asked: PendingSignIn, user: Any, *, answered: bool) -> bool:
+    """Make the request this person's, and `answered` for good; False when somebody was faster."""
+    mine = PendingSignIn.objects.filter(Q(user__isnull=True) | Q(user=user), pk=asked.pk, answered_at__isnull=True)
+    now = timezone.now()
+    return bool(mine.update(user=user, approved_at=now, answered_at=now if answered else None))
 
 
 def _code(asked: PendingSignIn, user: Any, item: MyServer) -> Answer:

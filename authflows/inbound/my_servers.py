@@ -52,7 +52,11 @@ def servers_of(user: Any) -> list[MyServer]:
 
 def server_of(user: Any, *, tenant_slug: str, slug: str) -> MyServer | None:
     """The one server at this place if `user` may use it, else None."""
-    server = Server.objects.select_related("tenant", "group").filter(tenant__slug=tenant_slug, slug=slug).first()
+    server = (
+        Server.objects.select_related("tenant", "group", "auth_config")
+        .filter(tenant__slug=tenant_slug, slug=slug)
+        .first()
+    )
     if server is None:
         return None
     decision = access.decide(

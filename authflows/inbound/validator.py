@@ -67,10 +67,11 @@ class Validator(OAuth2Validator):  # type: ignore[misc]
 
     def _load_application(self, client_id: str, request: Any) -> OAuthClient | None:
         # Without fetching metadata documents, as the library would: client_documents does that, where it may wait.
-        request.client = None
-        if client_id and "\0" not in client_id:
-            client = OAuthClient.objects.filter(client_id=client_id).first()
-            request.client = client if client is not None and client.is_usable(request) else None
+        client = request.client
+        if not isinstance(client, OAuthClient) or client.client_id != client_id:
+            known = client_id and "\0" not in client_id
+            client = OAuthClient.objects.filter(client_id=client_id).first() if known else None
+        request.client = client if client is not None and client.is_usable(request) else None
         return request.client  # type: ignore[no-any-return]
 
     def validate_response_type(

@@ -314,6 +314,15 @@ def revoke(connection: Connection, *, actor: str) -> Revoked:
     return _tell_provider(config, connection.client, tokens)
 
 
+def tell_provider(connection: Connection) -> Revoked:
+    """Tell the provider that these tokens, which nobody holds any more here, are not wanted (RFC 7009)."""
+    try:
+        tokens = open_tokens(connection)
+    except SecretUnavailable as error:
+        return Revoked("failed", error.public_message)
+    return _tell_provider(settings_of(connection), connection.client, tokens)
+
+
 def _tell_provider(config: OAuthSettings | None, client: UpstreamClient, tokens: Tokens) -> Revoked:
     if config is None or not config.revocation_endpoint:
         return Revoked("not_offered", "The provider offers no revocation; its own settings page may list the app.")

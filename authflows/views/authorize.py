@@ -11,7 +11,9 @@ from authflows.inbound import authorization, redirect_uris
 from authflows.inbound.authorization import Answer, TooMany, Unanswerable
 from authflows.inbound.my_servers import MyServer
 from authflows.models import PendingSignIn
+from authflows.outbound.needs import Missing, Need
 from authflows.throttle import client_address
+from authflows.views.connect import depart
 from authflows.views.csp import allow_form_target
 
 
@@ -37,24 +39,50 @@ def authorize(request: HttpRequest) -> HttpResponse:
 
 @require_http_methods(["GET", "HEAD", "POST"])
 def pending(request: HttpRequest, pending_id: str) -> HttpResponse:
-    """The approval page of one request, and its Approve and Deny."""
+    """The pages of one request: the question, and what is still to be done after it."""
     asked = authorization.pending(pending_id)
     if asked is None:
         return _ended(request)
+    if authorization.belongs_to_another(asked, request.user):
+        return render(request, "authflows/not_your_sign_in.html", status=403)
     item = authorization.look_at(asked, request.user)
     if request.method == "POST":
-        if item is not None and request.POST.get("decision") == "approve":
-            answer = authorization.approve(asked, request.user, item)
-        else:
-            answer = authorization.deny(asked, request.user)
-        return _to_client(answer) if answer else _ended(request)
+        return _decided(request, asked, item)
     if item is None:
         response = render(request, "authflows/no_access.html", {"asked": asked}, status=403)
     elif request.method == "GET" and not authorization.needs_asking(asked, request.user, item):
-        answer = authorization.go_on(asked, request.user, item)
-        return _to_client(answer) if answer else _ended(request)
+        return _next(request, asked, item, authorization.go_on(asked, request.user, item))
     else:
         response = render(request, "authflows/approve.html", _question(asked, item))
+    allow_form_target(response, asked.redirect_uri)
+    return response
+
+
+def _decided(request: HttpRequest, asked: PendingSignIn, item: MyServer | None) -> HttpResponse:
+    decision = request.POST.get("decision")
+    if item is None or decision not in ("approve", "connect"):
+        answer = authorization.deny(asked, request.user)
+        return _to_client(answer) if answer else _ended(request)
+    if decision == "approve":
+        outcome = authorization.approve(asked, request.user, item)
+    elif asked.approved_at is not None:
+        outcome = authorization.go_on(asked, request.user, item)
+    else:
+        return redirect("authorize-pending", asked.pk)
+    if isinstance(outcome, Missing) and outcome.need is not Need.OWN_KEY:
+        return depart(request, item.server, sign_in=asked)
+    return _next(request, asked, item, outcome)
+
+
+def _next(
+    request: HttpRequest, asked: PendingSignIn, item: MyServer, outcome: authorization.Answer | Missing | None
+) -> HttpResponse:
+    if outcome is None:
+        return _ended(request)
+    if isinstance(outcome, Answer):
+        return _to_client(outcome)
+    context = {"asked": asked, "client": asked.client, "server": item.server, "missing": outcome}
+    response = render(request, "authflows/connect_step.html", context)
     allow_form_target(response, asked.redirect_uri)
     return response
 
@@ -64,7 +92,7 @@ def _question(asked: PendingSignIn, item: MyServer) -> dict[str, object]:
         "asked": asked,
         "client": asked.client,
         "server": item.server,
-        "method": item.server.auth_config.method,
+        "method": getattr(getattr(item.server, "auth_config", None), "method", ""),
         "redirect_host": redirect_uris.shown_host(asked.redirect_uri),
         "loopback": redirect_uris.is_loopback(asked.redirect_uri),
     }

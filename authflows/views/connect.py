@@ -1,0 +1,61 @@
+"""Where providers send the browser back to. Thin; the rules are in `authflows.outbound.connect`."""
+
+from __future__ import annotations
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.views.decorators.http import require_GET
+
+from authflows.models import PendingSignIn
+from authflows.outbound import connect
+from authflows.outbound.connect import ConnectFailed
+from servers.models import Server
+
+
+@require_GET
+def callback(request: HttpRequest) -> HttpResponse:
+    """The one redirect URI of the gateway at every provider (RFC 6749, 4.1.2)."""
+    result = connect.finish(request.GET, user=request.user, session_key=request.session.session_key or "")
+    if isinstance(result, ConnectFailed):
+        return render(request, "authflows/connect_failed.html", {"result": result}, status=400)
+    if result.sign_in is not None:
+        return redirect("authorize-pending", result.sign_in.pk)
+    connection = result.connection
+    account = f" as {connection.account_label}" if connection.account_label else ""
+    messages.success(request, f"Connected{account}.")
+    server = connection.server
+    return redirect(result.return_to or server_page(server))
+
+
+def depart(
+    request: HttpRequest,
+    server: Server,
+    *,
+    sign_in: PendingSignIn | None = None,
+    return_to: str = "",
+    other_account: bool = False,
+) -> HttpResponse:
+    """Send the browser to the provider, from a page of ours that says so.
+
+    A page and not a redirect: browsers hold our `form-action` against every redirect that follows a form.
+    """
+    result = connect.begin(
+        request.user,
+        server,
+        session_key=request.session.session_key or "",
+        sign_in=sign_in,
+        return_to=return_to,
+        other_account=other_account,
+    )
+    if isinstance(result, ConnectFailed):
+        return render(request, "authflows/connect_failed.html", {"result": result}, status=502)
+    response = render(request, "authflows/leaving.html", {"departure": result, "server": server})
+    response.headers["Referrer-Policy"] = "no-referrer"
+    return response
+
+
+def server_page(server: Server) -> str:
+    """The portal page of a server."""
+    return reverse("portal-server", args=[server.tenant.slug, server.slug])
