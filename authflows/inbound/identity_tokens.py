@@ -14,7 +14,7 @@ import hashlib
 import logging
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 import jwt
@@ -77,8 +77,7 @@ def principal_of(text: str, *, now: float) -> Principal:
     if subject is None:
         raise Refused(Refusal.CLAIMS)
     user = _user(provider, token.claims)
-    principal = principal_for(user, credential=_credential(provider, subject), credential_expires_at=end)
-    return replace(principal, audience=audience)
+    return principal_for(user, credential=_credential(provider, subject), credential_expires_at=end, audience=audience)
 
 
 def provider_of(credential: str) -> str | None:
