@@ -75,25 +75,30 @@ def fresh_seconds(headers: Mapping[str, str], *, now: datetime) -> int:
 def _in_worker(url: str) -> Fetched | Problem:
     began = time.monotonic()
     try:
-        with egress.time_limit(SECONDS), egress.http_session("client documents") as session:
-            return _read(session, url)
+        found = _read(url)
     except PrivateAddress:
-        return "private_address"
+        found = "private_address"
     except HostUnknown:
-        return "down"
+        found = "down"
     except DestinationRefused:
-        return "private_address"
+        found = "private_address"
     except requests.Timeout:
-        return "slow"
+        found = "slow"
     except requests.RequestException:
-        # What the time limit cut off fails like this.
-        return "slow" if time.monotonic() - began >= SECONDS else "down"
+        found = "down"
     finally:
         connections.close_all()
         _slots.release()
+    # What the time limit cut off looks like an answer that ended early.
+    return "slow" if time.monotonic() - began >= SECONDS else found
 
 
-def _read(session: egress.HttpSession, url: str) -> Fetched | Problem:
+def _read(url: str) -> Fetched | Problem:
+    with egress.time_limit(SECONDS), egress.http_session("client documents") as session:
+        return _document(session, url)
+
+
+def _document(session: egress.HttpSession, url: str) -> Fetched | Problem:
     headers = {"Accept": "application/json, application/*+json", "Accept-Encoding": "identity"}
     response = session.get(url, headers=headers, timeout=SECONDS, stream=True, allow_redirects=False)
     if 300 <= response.status_code < 400:

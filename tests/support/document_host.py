@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from authflows.inbound.client_documents import Refused, resolve
+from authflows.models import OAuthClient
 from servers.egress import tls_context
 from tests.servers.test_egress import certificate
 from tests.support import environment
@@ -60,6 +62,10 @@ class DocumentHost:
         """Let a function answer; returns the URL."""
         self._answers[f"/{name}"] = answer
         return self.url(name)
+
+    def answer_of(self, url: str) -> Answer:
+        """What answers at this URL now."""
+        return self._answers[url.removeprefix(self.origin)]
 
     def handle(self, handler: http.server.BaseHTTPRequestHandler) -> None:
         """One request."""
@@ -112,3 +118,18 @@ def _serving(context: ssl.SSLContext) -> Iterator[DocumentHost]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def known(url: str) -> OAuthClient:
+    """The client of this document, which is known now."""
+    found = resolve(url)
+    assert isinstance(found, OAuthClient), found
+    return found
+
+
+def reason(url: str) -> str:
+    """Why this document makes no client, in one word."""
+    found = resolve(url)
+    assert isinstance(found, Refused), found
+    assert found.sentence.endswith(".")
+    return found.reason
