@@ -74,6 +74,7 @@ AUTHORIZATION: Final = {
     "AZ-17": "Stored as hashes, single use, a minute's grace for parallel refreshes, revocable",
     "AZ-20": "Another name or other redirect URIs of a client are asked about anew",
     "AZ-24": "Nothing is redirected to a URI that was not verified",
+    "AZ-25": "Towards an identity provider we keep a client's duties: state, issuer, PKCE, checked addresses",
     "AZ-29": "The server offers offline_access; the resource does not",
 }
 
@@ -138,6 +139,7 @@ EARLY: Final = {
     "SE-9": "A session that the upstream lost is told to the client, not opened again",
     "SE-10": "Ending a session reaches the upstream",
     "T13": "Our pages are framed or posted to from elsewhere",
+    "T19": "A trip to a provider that one person begins ends as another's",
     "T25": "Markup in names runs on our pages",
     "T26": "A URL points inside our network",
     "T27": "What is allowed for one purpose or port serves another",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -16,6 +17,7 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
 from social_core.exceptions import SocialAuthBaseException
+from social_django.models import Association, Nonce
 
 from authflows import throttle
 from authflows.inbound import people_from_claims as people
@@ -159,6 +161,13 @@ def sign_in(request: HttpRequest, trip: Trip) -> Any:
         )
     login(request, user, backend=_LOCAL_BACKEND)
     return user
+
+
+def abandoned(now: datetime) -> list[tuple[str, Any]]:
+    """Rows of trips that nobody came back from, for `prune`."""
+    old = int((now - timedelta(days=1)).timestamp())
+    return [("sign-ins begun", Nonce.objects.filter(timestamp__lt=old)),
+            ("sign-in nonces", Association.objects.filter(issued__lt=old))]  # fmt: skip
 
 
 def check_groups(provider: IdentityProvider, claims: Mapping[str, Any]) -> None:

@@ -10,8 +10,10 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 import pytest
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
+from django.core.management import call_command
 from django.test import Client
 from django.utils import timezone
+from social_django.models import Association, Nonce
 
 from authflows.inbound.api_keys import create_key
 from authflows.inbound.bearer import authenticate
@@ -575,3 +577,13 @@ def test_a_person_of_another_tenant_stays_there(
     change(row, tenant=cast.other_tenant)
     user = signed_in(answer(browser, odd))
     assert list(Membership.objects.filter(user=user).values_list("tenant__slug", flat=True)) == ["other"]
+
+
+def test_trips_that_nobody_came_back_from_are_pruned(browser: Client, odd: OddProvider, row: IdentityProvider) -> None:
+    leave(browser)
+    call_command("prune")
+    assert (Nonce.objects.count(), Association.objects.count()) == (1, 1)
+    Nonce.objects.update(timestamp=int(time.time()) - 90_000)
+    Association.objects.update(issued=int(time.time()) - 90_000)
+    call_command("prune")
+    assert (Nonce.objects.count(), Association.objects.count()) == (0, 0)

@@ -9,7 +9,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
-from authflows.inbound import registration, tokens
+from authflows.inbound import registration, sso, tokens
 from authflows.models import OneTimeLink, SignInSession
 from servers.models import Call, Change
 
@@ -22,8 +22,8 @@ _CHANGES_KEPT = timedelta(days=1)
 class Command(BaseCommand):
     help = (
         "Delete call records older than --days (default 90), changes of the feed older than a day, "
-        "one-time links that were used or have expired, ended sign-in sessions, expired codes and tokens of "
-        "OAuth clients, and clients that registered themselves and were never used. "
+        "one-time links that were used or have expired, ended sign-in sessions, sign-ins that nobody came back "
+        "from, expired codes and tokens of OAuth clients, and clients that registered themselves and were never used. "
         "Audit events are never deleted."
     )
 
@@ -42,6 +42,7 @@ class Command(BaseCommand):
             ("one-time links", OneTimeLink.objects.filter(Q(used_at__isnull=False) | Q(expires_at__lt=now))),
             ("sign-in sessions", SignInSession.objects.filter(expires_at__lt=now)),
             *tokens.expired(now),
+            *sso.abandoned(now),
             ("unused clients", registration.unused_clients(now)),
         ):
             self.stdout.write(f"{what}: {_delete(rows)} deleted")
