@@ -45,7 +45,7 @@ def _tags(principal: Principal) -> tuple[str, ...]:
     if provider is not None:
         return str(principal.user_id), f"identity_provider:{provider}"
     if principal.sign_in is not None:
-        return str(principal.user_id), principal.credential, _OF_CLIENTS
+        return str(principal.user_id), principal.credential, f"sign_in:{principal.sign_in}", _OF_CLIENTS
     return (str(principal.user_id),)
 
 
@@ -127,7 +127,7 @@ def _load_access_token(digest: str) -> Principal | None:
     tokens = AccessToken.objects.select_related("user__virtual_account", "application", "refresh_token")
     token = tokens.filter(token_checksum=digest).first()
     refresh_token = getattr(token, "refresh_token", None)
-    if token is None or refresh_token is None:
+    if token is None or refresh_token is None or refresh_token.token_family is None:
         return None
     if "mcp" not in token.scope.split():
         raise Refused(Refusal.SCOPE)
@@ -167,6 +167,7 @@ def _on_change(kind: str, key: str) -> None:
         _by_digest.evict_tag(key)
         _by_sign_in.evict_tag(key)
     elif kind == "sign_in":
+        _by_digest.evict_tag(f"sign_in:{key}")
         _by_sign_in.evict(UUID(key))
     elif kind == "approval":
         _by_digest.evict_tag(f"approval:{key}")

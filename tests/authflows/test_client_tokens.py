@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from django.conf import settings
 from django.utils import timezone
-from oauth2_provider.models import AccessToken
+from oauth2_provider.models import AccessToken, RefreshToken
 
 from authflows.inbound import approvals
 from authflows.inbound.bearer import Refusal, Unauthenticated, authenticate, still_signed_in
@@ -194,6 +194,10 @@ def delete_token(cast: Cast) -> None:
     AccessToken.objects.get().delete()
 
 
+def delete_refresh_token(cast: Cast) -> None:
+    RefreshToken.objects.get().delete()
+
+
 def shorten_token(cast: Cast) -> None:
     token = AccessToken.objects.get()
     token.expires = timezone.now() - timedelta(hours=1)
@@ -212,6 +216,7 @@ WAYS = [
     revoke_approval,
     delete_approval,
     delete_token,
+    delete_refresh_token,
     shorten_token,
     delete_server,
 ]

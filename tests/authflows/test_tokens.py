@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import logging
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
@@ -271,6 +272,20 @@ def test_the_database_never_holds_a_code_or_token(ide: Ide) -> None:
         assert secret not in stored
         assert secret[4:40] not in stored
         assert base64.urlsafe_b64encode(secret.encode()).decode().rstrip("=") not in stored
+
+
+@pytest.mark.requirement("T56")
+def test_no_log_holds_a_code_or_token_at_whatever_level(ide: Ide, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    code = ide.code()
+    first = ide.redeem(code).content
+    second = ide.refresh(first["refresh_token"]).content
+    ide.refresh("ghr_" + "A" * 43)
+    ide.redeem(code)
+    ide.revoke(second["refresh_token"])
+    assert caplog.records
+    for secret in (code, *(pair[kind] for pair in (first, second) for kind in ("access_token", "refresh_token"))):
+        assert secret not in caplog.text
 
 
 @pytest.mark.requirement("AZ-17")

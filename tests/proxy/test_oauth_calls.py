@@ -16,8 +16,10 @@ from tests.conftest import Cast
 from tests.proxy.test_disconnects import the_record
 from tests.proxy.test_revocation import works
 from tests.proxy.wire import Stage, staged, wait_until
+from tests.support.calls import LEGACY, Caller, message, point_at
 from tests.support.gateway import LiveGateway
 from tests.support.ide import Ide, make_client, post_to
+from tests.support.upstream import Upstream
 
 OTHER_PATHS = {
     "the alias": "/default/mcp/calculator/mcp",
@@ -165,6 +167,18 @@ def test_a_stream_lasts_longer_than_its_token(stage: Stage) -> None:
     assert caller.event() == b"data: {}\n\n"
     approvals.revoke(approval, actor="member")
     assert caller.chunk() == b""
+
+
+@pytest.mark.requirement("SE-3", "T40")
+def test_a_session_outlives_the_token_that_opened_it(ide: Ide, cast: Cast, pair: dict[str, str]) -> None:
+    with Upstream() as upstream:
+        point_at(cast.server, upstream)
+        session = Caller(ide.resource, pair["access_token"]).open_session()
+        headers = [("Mcp-Session-Id", session), ("MCP-Protocol-Version", LEGACY)]
+        renewed = ide.refresh(pair["refresh_token"]).content["access_token"]
+        other = Ide(make_client(), cast.member, cast.server, ide.resource, ide.post).sign_in()["access_token"]
+        assert Caller(ide.resource, renewed).post(message("tools/list"), headers).status == 200
+        assert Caller(ide.resource, other).post(message("tools/list"), headers).status == 404
 
 
 def revoke_approval(ide: Ide, pair: dict[str, str]) -> None:
