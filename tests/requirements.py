@@ -25,8 +25,15 @@ FEATURES: Final = {
     "F-207": "Virtual accounts with rights and keys of their own",
     "F-208": "JWTs of the organisation's identity providers: keys, audience, claims to people, teams, accounts",
     "F-209": "Single sign-on: who is made, no association by e-mail, groups lead teams",
+    "F-210": "My access: approved clients, keys and sessions, each with last use and its end",
     "F-301": "No Auth, with its warning",
     "F-302": "Header Auth shared by all callers, by value or reference, inside text",
+    "F-303": "OAuth2 per person with the organisation's own app",
+    "F-304": "Connect Now: one press, the provider, back; each failure with one next step",
+    "F-305": "Revoke at any time, here at once, at the provider where it offers that",
+    "F-306": "Tokens sealed at rest, refreshed once, a failed refresh explained",
+    "F-312": "Connect again as another account; step-up",
+    "F-314": "“Not connected” reaches the person whatever the client can do",
     "F-401": "Secret references: own store, environment, file, wherever a secret is asked for",
     "F-404": "A key ring that is rotated while the gateway serves",
     "F-501": "Collaborators: people and teams as User or Manager of a server or group",
@@ -72,10 +79,25 @@ AUTHORIZATION: Final = {
     "AZ-15": "Refresh tokens rotate; an old one that comes back ends the sign-in",
     "AZ-16": "Access tokens are short-lived",
     "AZ-17": "Stored as hashes, single use, a minute's grace for parallel refreshes, revocable",
+    "AZ-18": "The page names client, redirect host and server, is not framed, and is answered from itself only",
+    "AZ-19": "A warning where the answer goes to a program on the computer",
     "AZ-20": "Another name or other redirect URIs of a client are asked about anew",
+    "AZ-21": "Consent per person, client and server, recorded and asked before anything else",
+    "AZ-22": "No parameter of a request replaces consent",
+    "AZ-23": "Only an admin's own client goes without a question",
     "AZ-24": "Nothing is redirected to a URI that was not verified",
     "AZ-25": "Towards an identity provider we keep a client's duties: state, issuer, PKCE, checked addresses",
     "AZ-29": "The server offers offline_access; the resource does not",
+}
+
+UPSTREAM: Final = {
+    "CL-10": "Tokens and clients belong to an issuer and are never sent to another",
+    "CL-11": "The resource is named in each request to a provider",
+    "CL-14": "The state of a trip is random, single use, and of one person in one browser",
+    "CL-15": "An answer of another issuer is not looked at",
+    "CL-17": "Browsers are sent to https addresses only",
+    "CL-18": "Addresses that an upstream names go through the one door",
+    "CL-20": "A refresh happens once, and only invalid_grant is an end",
 }
 
 SERVER: Final = {
@@ -104,6 +126,13 @@ THREATS: Final = {
     "T8": "A stolen refresh token is used; windows that refresh at once sign each other out",
     "T9": "A revoked credential or right lives on",
     "T10": "A disabled person goes on working",
+    "T11": "A client that people never approved gets at what they connected",
+    "T14": "State is made before anybody approved",
+    "T18": "The answer of one provider is taken for another's",
+    "T20": "An upstream sends browsers to a dangerous address",
+    "T21": "Tokens of one issuer reach another",
+    "T59": "A revoked token lives on at the provider",
+    "T12": "A parameter skips the question",
     "T15": "A redirect URI that means another place to a browser than to us",
     "T16": "Whoever intercepts a code redeems it",
     "T17": "A code is redeemed twice, or by somebody else",
@@ -128,11 +157,12 @@ THREATS: Final = {
     "T58": "Arguments are logged by default",
 }
 
-EXPECTED: Final = {**FEATURES, **RESOURCE, **AUTHORIZATION, **SERVER, **SESSIONS, **THREATS}
+EXPECTED: Final = {**FEATURES, **RESOURCE, **AUTHORIZATION, **UPSTREAM, **SERVER, **SESSIONS, **THREATS}
 """Each of these needs a test."""
 
 EARLY: Final = {
     "F-601": "How To Use: the exact URL and a snippet for each client",
+    "F-606": "Troubles with signing in lead to one next step",
     "F-703": "The conformance suite gives through the gateway what it gives without",
     "F-803": "JSON logs with request ids",
     "RS-15": "Only configured origins may call from a browser",

@@ -7,7 +7,18 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.requirements import AUTHORIZATION, EARLY, EXPECTED, FEATURES, KNOWN, RESOURCE, SERVER, SESSIONS, THREATS
+from tests.requirements import (
+    AUTHORIZATION,
+    EARLY,
+    EXPECTED,
+    FEATURES,
+    KNOWN,
+    RESOURCE,
+    SERVER,
+    SESSIONS,
+    THREATS,
+    UPSTREAM,
+)
 
 TESTS = Path(__file__).resolve().parent
 
@@ -30,7 +41,7 @@ def test_every_id_that_a_test_names_is_a_known_requirement() -> None:
 
 
 def test_every_requirement_has_an_id_of_its_own_and_words() -> None:
-    groups = (FEATURES, RESOURCE, AUTHORIZATION, SERVER, SESSIONS, THREATS, EARLY)
+    groups = (FEATURES, RESOURCE, AUTHORIZATION, UPSTREAM, SERVER, SESSIONS, THREATS, EARLY)
     assert len(KNOWN) == sum(len(group) for group in groups)
     assert len(EXPECTED) == len(KNOWN) - len(EARLY)
     for requirement, words in KNOWN.items():
