@@ -79,7 +79,7 @@ def remove(request: HttpRequest, identity_id: int) -> HttpResponse:
         messages.error(request, "This is your only way in. Connect another one first, or ask an admin for a password.")
     else:
         my_identities.remove(identity, actor=request.user.get_username())
-        messages.success(request, "Taken off: it does not sign you in any more.")
+        messages.success(request, "Disconnected: it does not sign you in any more.")
     return redirect("my-identities")
 
 

@@ -169,6 +169,37 @@ def test_a_wrong_value_stops_the_start(data_folder: Path, name: str, value: str)
     assert name in refusal(data_folder, **{name: value})
 
 
+@pytest.mark.requirement("F-209")
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"GATEHOUSE_SSO_CLIENT_ID": "x"}, "GATEHOUSE_SSO_PRESET"),
+        ({"GATEHOUSE_SSO_PRESET": "google"}, "GATEHOUSE_SSO_CLIENT_ID"),
+        ({"GATEHOUSE_SSO_PRESET": "okta", "GATEHOUSE_SSO_CLIENT_ID": "x"}, "GATEHOUSE_SSO_ISSUER"),
+        ({"GATEHOUSE_SSO_PRESET": "facebook"}, "GATEHOUSE_SSO_PRESET"),
+        ({"GATEHOUSE_SSO_PRESET": "google", "GATEHOUSE_SSO_CLIENT_ID": "x", "GATEHOUSE_SSO_SLUG": "A b"}, "SLUG"),
+        ({"GATEHOUSE_SSO_PRESET": "google", "GATEHOUSE_SSO_CREATION": "all"}, "GATEHOUSE_SSO_CREATION"),
+    ],
+)
+def test_half_an_identity_provider_stops_the_start(data_folder: Path, settings: dict[str, str], named: str) -> None:
+    assert named in refusal(data_folder, **settings)
+
+
+@pytest.mark.requirement("F-209")
+def test_migrating_puts_the_declared_identity_provider_into_the_database(data_folder: Path) -> None:
+    settings = {
+        "GATEHOUSE_SSO_PRESET": "google",
+        "GATEHOUSE_SSO_CLIENT_ID": "our-client",
+        "GATEHOUSE_SSO_CLIENT_SECRET": "canary-secret",
+    }
+    assert start(data_folder, settings, ("manage.py", "migrate", "-v0")).returncode == 0
+    show = "from authflows.models import IdentityProvider as P; print(list(P.objects.values()))"
+    shown = start(data_folder, settings, ("manage.py", "shell", "-v0", "-c", show)).stdout
+    assert "our-client" in shown
+    assert "https://accounts.google.com" in shown
+    assert "canary-secret" not in shown
+
+
 @pytest.mark.parametrize("host", ["gatehouse.example.com", "10.0.0.5", "0.0.0.0", "localhost.example.com"])
 @pytest.mark.requirement("F-805")
 def test_plain_http_is_for_this_machine_alone(data_folder: Path, host: str) -> None:

@@ -45,6 +45,8 @@
       show("allowed_domains", creation === "domains");
       show("allowed_groups", creation === "groups");
       show("groups_claim", preset.value !== "google");
+      const teams = form.querySelector("#team_mappings-group");
+      if (teams) teams.hidden = preset.value === "google";
       for (const name of ["audiences", "jwks_url", "algorithms"]) show(name, tokens);
       for (const element of form.querySelectorAll(".gh-jwt")) element.hidden = github;
       const accounts = form.querySelector("#account_mappings-group");
