@@ -12,6 +12,11 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, Response, sync_playwright
 
 SCREENSHOTS = Path(__file__).resolve().parent.parent / "screenshots"
+FIELDS_OFF_SCREEN = """() => [...document.querySelectorAll(".form-row :is(input, select, textarea)")]
+    .filter((field) => field.getClientRects().length && field.type !== "hidden"
+        && !field.classList.contains("select2-hidden-accessible")
+        && field.getBoundingClientRect().right > document.documentElement.clientWidth)
+    .map((field) => field.name)"""
 DESKTOP = {"width": 1280, "height": 860}
 PHONE = {"width": 390, "height": 844}
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
@@ -77,7 +82,10 @@ class Window:
             self.trouble.append(f"{response.status} for {response.url}")
 
     def shoot(self, name: str, *, full_page: bool = True) -> None:
-        """Keep pictures of the page as it is, on a desktop and on a phone; nothing may stick out sideways."""
+        """Keep pictures of the page as it is, on a desktop and on a phone.
+
+        Nothing may stick out sideways, and no field of a form may lie where one has to push the page aside.
+        """
         SCREENSHOTS.mkdir(exist_ok=True)
         for label, size in (("desktop", DESKTOP), ("phone", PHONE)):
             self.page.set_viewport_size(size)  # type: ignore[arg-type]
@@ -85,6 +93,8 @@ class Window:
             overhang = self.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
             if overhang > 0:
                 self.trouble.append(f"{name}: {overhang} pixels wider than a {label} screen")
+            if fields := self.page.evaluate(FIELDS_OFF_SCREEN):
+                self.trouble.append(f"{name}: off a {label} screen: {', '.join(fields)}")
         self.page.set_viewport_size(DESKTOP)  # type: ignore[arg-type]
 
 
