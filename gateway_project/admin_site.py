@@ -35,11 +35,7 @@ SECTIONS: Final = (
     ("Gateway", ("servers.tenant", "servers.privatedestination")),
     ("Records", ("servers.call", "servers.auditevent")),
 )
-_NAMES: Final = {
-    "auth.group": "Teams",
-    "auth.user": "People",
-    "authflows.registrationpolicy": "Rules for clients",
-}
+_NAMES: Final = {"auth.group": "Teams", "auth.user": "People"}
 
 
 class GatehouseAdminSite(admin.AdminSite):

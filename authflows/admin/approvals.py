@@ -11,6 +11,7 @@ from django.shortcuts import get_object_or_404
 from django.urls import path
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.text import Truncator
 
 from authflows.inbound import approvals
 from authflows.models import Approval
@@ -49,12 +50,12 @@ class ApprovalAdmin(ReadOnlyAdmin):
 
     @admin.display(description="client", ordering="client__name")
     def client_shown(self, approval: Approval) -> SafeString:
-        client = approval.client
+        client, name = approval.client, Truncator(str(approval.client)).chars(40)
         if client.verified:
-            return format_html('{} <span class="gh-state gh-state-active">verified</span>', client)
+            return format_html('{} <span class="gh-state gh-state-active">verified</span>', name)
         if client.metadata_host:
-            return format_html("{} (calls itself “{}”)", client.metadata_host, client)
-        return format_html("calls itself “{}”", client)
+            return format_html("{} (calls itself “{}”)", client.metadata_host, name)
+        return format_html("calls itself “{}”", name)
 
     @admin.display(description="person", ordering="user__username")
     def person(self, approval: Approval) -> str:

@@ -13,8 +13,10 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
 from django.urls import path
+from django.utils.formats import date_format
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
+from django.utils.text import Truncator
 
 from authflows.client_forms import ClientForm, HandMadeClientForm, NewClientForm, RegistrationPolicyForm
 from authflows.inbound import hand_made_clients, redirect_uris
@@ -25,7 +27,21 @@ from servers.links import admin_url
 from servers.people import person_label
 
 _SHOWN_APPROVALS = 50
+_LONGEST_LABEL = 40
 _KINDS = {"dcr": "registered itself", "cimd": "metadata document", "manual": "added by hand"}
+
+
+class KindFilter(admin.SimpleListFilter):
+    """How a client became known."""
+
+    title = "kind"
+    parameter_name = "kind"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return list(_KINDS.items())
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(registration_source=self.value()) if self.value() else queryset
 
 
 @admin.register(OAuthClient)
@@ -37,10 +53,11 @@ class OAuthClientAdmin(AuditedAdmin):
         "label", "kind", "metadata_host_shown", "redirect_hosts", "verified", "enabled", "approval_count", "used_at",
         "created",
     )  # fmt: skip
-    list_filter = ("registration_source", "verified", "enabled")
+    list_filter = (KindFilter, "verified", "enabled")
     search_fields = ("name", "client_id", "redirect_uris")
     search_help_text = "Name, client id or redirect URI."
     change_form_template = "admin/gatehouse/oauth_client.html"
+    view_on_site = False  # the library's page of a client is not served
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[OAuthClient]:
         found: QuerySet[OAuthClient] = (
@@ -59,7 +76,7 @@ class OAuthClientAdmin(AuditedAdmin):
 
     @admin.display(description="name", ordering="name")
     def label(self, client: OAuthClient) -> str:
-        return str(client)
+        return Truncator(str(client)).chars(_LONGEST_LABEL)
 
     @admin.display(description="kind", ordering="registration_source")
     def kind(self, client: OAuthClient) -> str:
@@ -79,9 +96,9 @@ class OAuthClientAdmin(AuditedAdmin):
         return int(getattr(client, "approvals_found", 0))
 
     @admin.display(description="last used", ordering="approval_used_at")
-    def used_at(self, client: OAuthClient) -> Any:
+    def used_at(self, client: OAuthClient) -> str | None:
         found = [at for at in (getattr(client, "approval_used_at", None), client.last_used_at) if at is not None]
-        return max(found, default=None)
+        return date_format(max(found), "DATETIME_FORMAT") if found else None
 
     # --- the form
 
@@ -221,7 +238,7 @@ class RegistrationPolicyAdmin(AuditedAdmin):
         return HttpResponseRedirect(admin_url(policy))
 
     def response_change(self, request: HttpRequest, obj: RegistrationPolicy) -> HttpResponse:
-        self.message_user(request, "The rules for clients are saved. They hold from now on.", messages.SUCCESS)
+        self.message_user(request, "The registration policy is saved. It holds from now on.", messages.SUCCESS)
         return HttpResponseRedirect(admin_url(obj))
 
 

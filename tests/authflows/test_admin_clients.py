@@ -483,7 +483,7 @@ def test_a_private_redirect_uri_can_be_used_once_it_is_allowed(admin: Client) ->
 def test_the_index_has_them_together(admin: Client, cast: Cast) -> None:
     text = text_of(admin, page("index"))
     part = text.partition("Sign-in")[2].partition("</table>")[0]
-    for name in ("OAuth clients", "Approvals", "Rules for clients"):
+    for name in ("OAuth clients", "Approvals", "Registration policy"):
         assert name in part
     manager = text_of(signed_in(cast.manager), page("index"))
     assert "Approvals" in manager

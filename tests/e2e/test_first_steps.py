@@ -155,12 +155,14 @@ def test_a_newcomer_goes_from_the_link_to_a_tool_call(
     hers.shoot("walk-07-portal")
     page.get_by_role("link", name="Desk calculator").click()
     url = page.locator("#url").inner_text()
-    curl = page.locator("#text-curl").inner_text()
     assert url == gateway.mcp_url(server)
-    page.get_by_role("link", name="Make a key").click()
+    page.get_by_role("tab", name="With a key").click()
     page.get_by_label("Name", exact=True).fill("SDK")
-    page.get_by_role("button", name="Make the key").click()
-    key = page.locator("#key").inner_text()
+    page.get_by_role("button", name="Make a key").click()
+    key = page.locator("#the-key").inner_text()
+    page.get_by_role("tabpanel", name="With a key").get_by_role("tab", name="curl").click()
+    expect(page.locator("#key-curl-1")).to_have_text(f"export GATEHOUSE_KEY={key}")
+    curl = page.locator("#key-curl-2").inner_text()
     hers.shoot("walk-08-key")
 
     # A real client calls a tool with it, in both protocol eras; so does the line for a shell.
@@ -175,7 +177,7 @@ def test_a_newcomer_goes_from_the_link_to_a_tool_call(
     assert '"serverInfo"' in shell.stdout, shell.stderr
 
     # She sees that it was used, revokes it, and the same call is refused at once.
-    page.get_by_role("link", name="My keys").first.click()
+    page.get_by_role("link", name="My access").first.click()
     deadline = time.monotonic() + 15  # stamps are written in batches
     while page.get_by_text("not yet", exact=True).count() and time.monotonic() < deadline:
         page.reload()

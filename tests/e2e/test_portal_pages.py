@@ -5,15 +5,17 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from django.test import Client
 from django.utils import timezone
 from playwright.sync_api import Page, expect
 
-from authflows.inbound import api_keys
-from authflows.models import ApiKey
+from authflows.inbound import api_keys, approvals
+from authflows.models import ApiKey, Approval
 from servers.models import AccessRule, AuthConfig, Role, Server, ServerGroup
 from tests.conftest import PASSWORD, Cast
 from tests.e2e.conftest import Window
 from tests.support.gateway import LiveGateway
+from tests.support.ide import make_client
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
@@ -96,6 +98,19 @@ def fill_the_gateway(cast: Cast) -> None:
     )
     ApiKey.objects.filter(name="Old phone").update(revoked_at=now)
     ApiKey.objects.filter(name="Trial").update(expires_at=now - timedelta(days=9))
+    vs_code = "https://vscode.dev/oauth/client-metadata.json"
+    for fields in (
+        {"name": "Visual Studio Code", "registration_source": "cimd", "client_id": vs_code},
+        {"name": "Cursor", "client_id": "one"},
+        {"name": "Claude Code", "client_id": "two", "verified": True},
+        {"name": "W" * 90, "client_id": "three", "enabled": False},
+    ):
+        approval = approvals.approve(
+            cast.member, make_client(**fields), cast.server, redirect_host="a-long-name.of-a-host.example.com"
+        )
+    Approval.objects.exclude(pk=approval.pk).update(last_used_at=now - timedelta(hours=3), redirect_host="127.0.0.1")
+    phone = Client(headers={"user-agent": "Mozilla/5.0 (Linux; Android 15) Chrome/140.0 Mobile Safari/537.36"})
+    phone.post("/sign-in/", {"username": "member", "password": PASSWORD})
 
 
 @pytest.mark.parametrize("look", ["light", "dark"])
@@ -125,6 +140,7 @@ def test_every_page_is_readable_labelled_and_fits_a_phone(
 
     sign_in(page, origin, "outsider")
     look_at("servers-none")
+    look_at("access-none", "/portal/access/")
     look_at("keys-none", "/portal/keys/")
     look_at("new-password", "/portal/password/")
     look_at("error-404", "/portal/servers/default/absent/")
@@ -138,8 +154,19 @@ def test_every_page_is_readable_labelled_and_fits_a_phone(
     look_at("server", "/portal/servers/default/calculator/")
     page.get_by_role("tab", name="VS Code").click()
     look_at("server-vs-code")
+    page.get_by_role("tab", name="With a key").click()
+    look_at("server-with-a-key")
+    page.get_by_role("button", name="Make a key").click()
+    page.get_by_text("Copy the key now.").wait_for()
+    look_at("server-key-made")
+    page.goto(f"{origin}/portal/servers/default/calculator/#sign-in-python")
+    expect(page.get_by_role("tab", name="Python")).to_have_attribute("aria-selected", "true")
+    look_at("server-python")
     look_at("server-failing", "/portal/servers/default/crm/")
     look_at("server-off", "/portal/servers/default/mail/")
+    look_at("access", "/portal/access/")
+    page.get_by_role("link", name="Revoke Cursor for Calculator").click()
+    look_at("access-revoke")
     look_at("keys", "/portal/keys/")
     look_at("key-new", "/portal/keys/new/")
     page.get_by_label("Name", exact=True).fill("Editor")
@@ -168,12 +195,19 @@ def test_a_key_is_made_copied_and_revoked_by_keyboard_alone(gateway: LiveGateway
     page.get_by_role("button", name="Copy the MCP URL").press("Enter")
     expect(page.get_by_text("Copied to the clipboard.")).to_be_attached()
     assert page.evaluate("navigator.clipboard.readText()") == f"{origin}/default/mcp/calculator/server"
-    page.get_by_role("tab", name="curl").press("ArrowRight")
+    page.get_by_role("tab", name="Cursor").press("ArrowRight")
     expect(page.get_by_role("tab", name="Claude Code")).to_be_focused()
     expect(page.get_by_role("tabpanel", name="Claude Code")).to_be_visible()
-    expect(page.locator("#curl")).to_be_hidden()
+    expect(page.locator("#sign-in-cursor")).to_be_hidden()
+    page.get_by_role("tab", name="Sign in").press("ArrowRight")
+    expect(page.get_by_role("tab", name="With a key")).to_be_focused()
+    # The client that was chosen stays chosen under the other method.
+    expect(page.locator("#key-claude-code")).to_be_visible()
+    expect(page.locator("#key-cursor")).to_be_hidden()
+    page.get_by_role("tab", name="Claude Code").press("End")
+    expect(page.get_by_role("tab", name="curl")).to_be_focused()
 
-    page.get_by_role("link", name="Make a key").press("Enter")
+    page.get_by_role("link", name="More choices").press("Enter")
     expect(page.get_by_label("Calculator")).to_be_checked()
     page.get_by_label("Name", exact=True).fill("keyboard")
     page.keyboard.press("Enter")
@@ -202,11 +236,11 @@ def test_the_pages_work_without_scripts(gateway: LiveGateway, cast: Cast, browse
     page = context.new_page()
     sign_in(page, gateway.origin, "member")
     page.get_by_role("link", name="Calculator").click()
-    expect(page.get_by_text('"mcpServers"')).to_be_visible()
-    expect(page.get_by_text("claude mcp add")).to_be_visible()
+    expect(page.get_by_text('"mcpServers"').first).to_be_visible()
+    expect(page.get_by_text("claude mcp add").first).to_be_visible()
+    expect(page.get_by_text("curl -sS")).to_be_visible()
     expect(page.get_by_role("button", name="Copy")).to_have_count(0)
-    page.get_by_role("link", name="Make a key").click()
     page.get_by_label("Name", exact=True).fill("plain")
-    page.get_by_role("button", name="Make the key").click()
+    page.get_by_role("button", name="Make a key").click()
     expect(page.get_by_text("ghk_").first).to_be_visible()
     context.close()

@@ -38,16 +38,21 @@ def cursor_sign_in(target: Target) -> Guide:
 
 def cursor_key(target: Target, key: str | None) -> Guide:
     """Cursor, with a header, on the URL that does not invite to sign in."""
-    by_name = {"url": target.key_url, "headers": bearer(f"${{env:{KEY_VARIABLE}}}")}
-    entry = {"url": target.key_url, "headers": bearer(key)} if key else by_name
-    link = f"cursor://anysphere.cursor-deeplink/mcp/install?{_cursor_query(target.name, by_name)}"
+    entry = {"url": target.key_url, "headers": bearer(key or f"${{env:{KEY_VARIABLE}}}")}
+    text = pretty({"mcpServers": {target.name: entry}})
+    note = (
+        "The URL ends in /key here: Cursor leaves its headers out as soon as a server offers a sign-in, and this URL "
+        "offers none."
+    )
+    if key:
+        # No link: it would carry the key through the browser's history.
+        return Guide("cursor", "Cursor", (Step(f"Put this into {_CURSOR_FILE}", text),), note=note)
     return Guide(
         "cursor",
         "Cursor",
-        (Step(f"Put this into {_CURSOR_FILE}", pretty({"mcpServers": {target.name: entry}})),),
-        (Link("Add to Cursor", link),),
-        f"The URL ends in /key here: Cursor leaves its headers out as soon as a server offers a sign-in, and this URL "
-        f"offers none. {KEY_VARIABLE} is read from the environment that Cursor was started in.",
+        (Step(f"Or put this into {_CURSOR_FILE}", text),),
+        (Link("Add to Cursor", f"cursor://anysphere.cursor-deeplink/mcp/install?{_cursor_query(target.name, entry)}"),),
+        f"{note} {KEY_VARIABLE} is read from the environment that Cursor was started in.",
     )
 
 
@@ -69,7 +74,7 @@ def vs_code_key(target: Target, key: str | None) -> Guide:
     """VS Code, which asks for the key and keeps it."""
     prompt = {"type": "promptString", "id": "gatehouse-key", "description": "Gatehouse API key", "password": True}
     entry = {"type": "http", "url": target.url, "headers": bearer("${input:gatehouse-key}")}
-    steps = [Step(f"Put this into {_CODE_FILE}", pretty({"inputs": [prompt], "servers": {target.name: entry}}))]
+    steps = [Step(f"Or put this into {_CODE_FILE}", pretty({"inputs": [prompt], "servers": {target.name: entry}}))]
     steps.append(Step("When VS Code asks for the key, paste it", *([key] if key else [])))
     return Guide(
         "vs-code",

@@ -78,9 +78,13 @@ function makeTabs(holder) {
   holder.prepend(list);
   holder.classList.add("live");
   show(0);
-  const target = document.getElementById(holder.dataset.open || location.hash.slice(1));
-  const wanted = panels.findIndex((panel) => panel.contains(target));
-  if (wanted >= 0) choose(wanted);
+  const reveal = (id) => {
+    const target = document.getElementById(id);
+    const wanted = panels.findIndex((panel) => panel.contains(target));
+    if (wanted >= 0) choose(wanted);
+  };
+  reveal(holder.dataset.open || location.hash.slice(1));
+  addEventListener("hashchange", () => reveal(location.hash.slice(1)));
 }
 
 document.querySelectorAll("[data-tabs]").forEach(makeTabs);
