@@ -113,6 +113,8 @@ def tables(rows: list[Row]) -> str:
     if found := parts.get("shapes"):
         out.append(_load_table("Other replies and upstreams", found, NGINX, _shape))
         out.append(_differences(found))
+    if found := parts.get("tokens"):
+        out.append(_load_table("Kinds of credential", found, GATEWAY, lambda row: f"c={row['concurrency']}"))
     if found := parts.get("scale"):
         out.append(_load_table("Registered servers", found, found[0]["target"], lambda row: "spread, c=16"))
     if found := parts.get("cold"):
@@ -171,13 +173,17 @@ def _stream_table(rows: list[Row]) -> str:
 def gates(rows: list[Row]) -> list[Gate]:
     """The promises that the measured parts can be held to."""
     found: list[Gate] = []
-    by_part = {part: _select(rows, part=part) for part in ("calls", "scale", "streams", "records", "peers")}
+    by_part = {part: _select(rows, part=part) for part in ("calls", "tokens", "scale", "streams", "records", "peers")}
     if measured := by_part["calls"]:
         for era in ("legacy", "modern"):
             for concurrency in (16, 64):
                 some = _select(measured, era=era, concurrency=concurrency)
                 ratio = _ratio(some, GATEWAY, NGINX, "cpu_us")
                 found.append(Gate(f"CPU per call / nginx's, {era}, c={concurrency}", ratio, 3.5))
+    if measured := by_part["tokens"]:
+        for name in _names(measured)[1:]:
+            ratio = _ratio(_select(measured, concurrency=16), name, GATEWAY, "cpu_us")
+            found.append(Gate(f"CPU per call, {name} / API key", ratio, 1.05))
     if measured := by_part["scale"]:
         few, *more = _names(measured)
         for many in more:

@@ -2,7 +2,7 @@
 
 Everything is compared within one interleaved run: each round calls every target once, and ratios are taken round
 by round, so that a busy machine slows all of them alike. The targets run on one core, the load and the fake
-upstream on the other. Parts: calls, shapes, scale, streams, records, peers (only when named or with --peers,
+upstream on the other. Parts: calls, shapes, tokens, scale, streams, records, peers (only when named or with --peers,
 since its installation takes minutes). Raw results go to bench/results/ as JSON lines.
 """
 
@@ -20,6 +20,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -73,6 +74,15 @@ def run_shapes(bench: Bench, options: argparse.Namespace, note: Note) -> None:
         rounds_of(bench, [bench.direct(), *targets], load, options, note, part="shapes")
 
 
+def run_tokens(bench: Bench, options: argparse.Namespace, note: Note) -> None:
+    """The same gateway and calls with an API key and with an access token of an OAuth client."""
+    by_key = bench.gateway()
+    by_token = replace(by_key, name="gatehouse, OAuth token", token=by_key.access_token)
+    for concurrency in (1, 16):
+        load = Load(era="modern", concurrency=concurrency)
+        rounds_of(bench, [by_key, by_token], load, options, note, part="tokens")
+
+
 def run_scale(bench: Bench, options: argparse.Namespace, note: Note) -> None:
     """Calls spread over few and many registered servers."""
     targets = [bench.gateway(name=f"gatehouse {count:,}", extra_servers=count) for count in SCALES]
@@ -120,6 +130,7 @@ def run_peers(bench: Bench, options: argparse.Namespace, note: Note) -> None:
 PARTS = {
     "calls": run_calls,
     "shapes": run_shapes,
+    "tokens": run_tokens,
     "scale": run_scale,
     "streams": run_streams,
     "records": run_records,

@@ -1,4 +1,5 @@
-"""Fill a fresh gateway database for a measurement; prints JSON: the API key that opens every server.
+"""Fill a fresh gateway database for a measurement; prints JSON: the API key that opens every server, and an access
+token of an OAuth client that opens `json`.
 
     python bench/setup_gateway.py UPSTREAM_PORT TLS_PORT CERTIFICATE.pem EXTRA_SERVERS
 
@@ -11,7 +12,10 @@ from __future__ import annotations
 import json
 import os
 import sys
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
+from uuid import uuid4
 
 import django
 
@@ -21,8 +25,12 @@ django.setup()
 
 from django.contrib.auth import get_user_model  # noqa: E402
 from django.db import transaction  # noqa: E402
+from django.utils import timezone  # noqa: E402
+from oauth2_provider.models import AccessToken, RefreshToken, set_token_value  # noqa: E402
 
+from authflows.inbound import approvals, tokens  # noqa: E402
 from authflows.inbound.api_keys import create_key  # noqa: E402
+from authflows.models import OAuthClient  # noqa: E402
 from servers.models import AccessRule, AuthConfig, Membership, PrivateDestination, Role, Server  # noqa: E402
 from servers.secrets.store import set_secret  # noqa: E402
 from servers.tenancy import default_tenant  # noqa: E402
@@ -55,7 +63,27 @@ def main(upstream_port: int, tls_port: int, certificate: Path, extra: int) -> No
         AuthConfig.objects.bulk_create(configs)
         AccessRule.objects.bulk_create(AccessRule(server=server, user=person, role=Role.USER) for server in servers)
     _, key = create_key(owner=person, name="bench", actor=ACTOR)
-    print(json.dumps({"key": key}))
+    print(json.dumps({"key": key, "access_token": access_token(person, servers[0])}))
+
+
+def access_token(person: Any, server: Server) -> str:
+    """A token as a sign-in ends with, but one that lasts longer than any measurement."""
+    client = OAuthClient.objects.create(
+        name=ACTOR,
+        redirect_uris="http://127.0.0.1/callback",
+        client_type=OAuthClient.CLIENT_PUBLIC,
+        authorization_grant_type=OAuthClient.GRANT_AUTHORIZATION_CODE,
+    )
+    approvals.approve(person, client, server, redirect_host="127.0.0.1")
+    text = tokens.new_access_token()
+    same = {"user": person, "application": client, "resource": [server.mcp_url]}
+    access = AccessToken(scope="mcp", expires=timezone.now() + timedelta(days=1), **same)
+    set_token_value(access, text)
+    access.save()
+    refresh = RefreshToken(access_token=access, token_family=uuid4(), **same)
+    set_token_value(refresh, tokens.new_refresh_token())
+    refresh.save()
+    return text
 
 
 if __name__ == "__main__":

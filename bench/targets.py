@@ -84,6 +84,8 @@ class Target:
     """Data directory of a gateway."""
     tool: str = "echo"
     """What the target calls the upstream's tool."""
+    access_token: str = ""
+    """Of an OAuth client, for the kind json of a gateway."""
 
     @property
     def pid(self) -> int | None:
@@ -184,10 +186,13 @@ class Bench:
         self.run(["-m", "gateway_project.keys", str(data)], env)
         self.run(["manage.py", "migrate", "--verbosity", "0"], env)
         made = self.run(["bench/setup_gateway.py", *certificate, str(extra_servers)], env)
-        key = json.loads(made.splitlines()[-1])["key"]
+        ways_in = json.loads(made.splitlines()[-1])
         paths = {kind: f"/default/mcp/{kind}/server" for kind in ("json", "sse", "big", "slow", "tls")}
         spread = [f"/default/mcp/s{number:05d}/server" for number in range(extra_servers)]
-        return self.start_gateway(Target(name, port, key, paths, spread=spread, data=data))
+        token = ways_in["access_token"]
+        return self.start_gateway(
+            Target(name, port, ways_in["key"], paths, spread=spread, data=data, access_token=token)
+        )
 
     def start_gateway(self, target: Target) -> Target:
         """Start (again) the gateway whose data exist."""

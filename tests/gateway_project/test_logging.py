@@ -94,6 +94,8 @@ def test_an_api_key_is_redacted_wherever_it_stands(log: Log) -> None:
         "POST client_secret=canary-secret-value",
         "refresh_token=canary-refresh-value",
         "callback?code=canary-code-value&state=1",
+        "a token gho_canary-canary-canary-canary-canary-canary1 alone",
+        "another ghr_canary-canary-canary-canary-canary-canary1",
     ],
 )
 def test_credentials_in_headers_and_queries_are_redacted(log: Log, text: str) -> None:
