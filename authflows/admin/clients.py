@@ -49,10 +49,7 @@ class OAuthClientAdmin(AuditedAdmin):
     """Programs that ask people to let them in: look, vouch for, switch off, make by hand, delete."""
 
     actions_by_event = {"change": audit.Action.CLIENT_CHANGE, "delete": audit.Action.CLIENT_DELETE}
-    list_display = (
-        "label", "kind", "metadata_host_shown", "redirect_hosts", "verified", "enabled", "approval_count", "used_at",
-        "created",
-    )  # fmt: skip
+    list_display = ("label", "kind", "redirect_hosts", "verified", "enabled", "approval_count", "used_at")
     list_filter = (KindFilter, "verified", "enabled")
     search_fields = ("name", "client_id", "redirect_uris")
     search_help_text = "Name, client id or redirect URI."
@@ -80,11 +77,8 @@ class OAuthClientAdmin(AuditedAdmin):
 
     @admin.display(description="kind", ordering="registration_source")
     def kind(self, client: OAuthClient) -> str:
-        return _KINDS.get(client.registration_source or "", "")
-
-    @admin.display(description="document at")
-    def metadata_host_shown(self, client: OAuthClient) -> str:
-        return str(client.metadata_host)
+        words, host = _KINDS.get(client.registration_source or "", ""), client.metadata_host
+        return f"{words} of {host}" if host else words
 
     @admin.display(description="answers go to")
     def redirect_hosts(self, client: OAuthClient) -> str:
@@ -96,9 +90,9 @@ class OAuthClientAdmin(AuditedAdmin):
         return int(getattr(client, "approvals_found", 0))
 
     @admin.display(description="last used", ordering="approval_used_at")
-    def used_at(self, client: OAuthClient) -> str | None:
+    def used_at(self, client: OAuthClient) -> str:
         found = [at for at in (getattr(client, "approval_used_at", None), client.last_used_at) if at is not None]
-        return date_format(max(found), "DATETIME_FORMAT") if found else None
+        return date_format(max(found), "DATETIME_FORMAT") if found else "never"
 
     # --- the form
 
