@@ -15,7 +15,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
 from django.urls import path
-from django.utils.html import format_html
+from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 
 from authflows.inbound import my_identities, provider_check, sso, sso_preview
@@ -328,31 +328,19 @@ class IdentityAdmin(AuditedAdmin):
         return person_label(identity.user)
 
 
-class IdentityInline(admin.TabularInline):  # type: ignore[type-arg]
-    """On a person's page: how they sign in besides their password."""
-
-    model = Identity
-    extra = 0
-    max_num = 0
-    can_delete = False
-    fields = ("provider", "uid", "created", "page")
-    readonly_fields = ("provider", "uid", "created", "page")
-
-    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return True
-
-    @admin.display(description="page")
-    def page(self, identity: Identity) -> SafeString:
-        return format_html('<a href="{}">Open</a>', admin_url(identity))
-
-
 class PersonWithIdentitiesAdmin(PersonAdmin):
     """The person's page, with the identities that this package knows of."""
 
-    inlines = (*PersonAdmin.inlines, IdentityInline)
+    readonly_fields = (*PersonAdmin.readonly_fields, "identities")
 
-    def get_inlines(self, request: HttpRequest, obj: Any) -> Any:
-        return super().get_inlines(request, obj) if obj is not None else ()
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        found = super().get_fieldsets(request, obj)
+        return found if obj is None else (*found, ("Single sign-on", {"fields": ("identities",)}))
+
+    @admin.display(description="signs in by")
+    def identities(self, person: Any) -> SafeString | str:
+        found = Identity.objects.filter(user=person).order_by("provider", "uid")
+        return format_html_join(", ", '<a href="{}">{}</a>', ((admin_url(i), str(i)) for i in found)) or "password only"
 
 
 admin.site.unregister(get_user_model())
