@@ -6,7 +6,7 @@ from django.contrib.auth.decorators import login_not_required
 from django.urls import path
 from django.views.generic import RedirectView
 
-from authflows.views import first_admin, my_access, my_identities, my_keys, my_servers, sign_in, sso
+from authflows.views import connections, first_admin, my_access, my_identities, my_keys, my_servers, sign_in, sso
 
 urlpatterns = [
     path("", login_not_required(RedirectView.as_view(pattern_name="portal")), name="home"),
@@ -27,6 +27,10 @@ urlpatterns = [
     path("portal/access/identities/<int:identity_id>/remove/", my_identities.remove, name="my-identity-remove"),
     path("portal/access/identities/<slug:slug>/connect/", my_identities.connect, name="my-identity-connect"),
     path("portal/access/identities/<slug:slug>/start", my_identities.start, name="my-identity-start"),
+    path("connect/<str:link_id>", connections.link, name="connect-link"),
+    path("portal/connections/", connections.mine, name="my-connections"),
+    path("portal/connections/<uuid:connection_id>/revoke/", connections.revoke, name="my-connection-revoke"),
+    path("portal/servers/<slug:tenant>/<slug:slug>/connect/", connections.connect_now, name="connect-now"),
     path("portal/keys/", my_keys.keys, name="my-keys"),
     path("portal/keys/new/", my_keys.new_key, name="my-key-new"),
     path("portal/keys/<uuid:key_id>/revoke/", my_keys.revoke_key, name="my-key-revoke"),

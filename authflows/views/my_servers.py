@@ -10,6 +10,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 
 from authflows.inbound import how_to_use, my_servers
 from authflows.inbound.how_to_use import Target
+from authflows.outbound.my_connections import connection_to
 from authflows.views.key_forms import NewKeyForm
 from authflows.views.my_keys import warn_made_before
 
@@ -53,6 +54,7 @@ def server(request: HttpRequest, tenant: str, slug: str) -> HttpResponse:
     context = {
         "item": item,
         "server": found,
+        "mine": connection_to(request.user, found),
         "methods": how_to_use.methods(target, key=token),
         "open_method": "key" if request.method == "POST" else "",
         "form": form,

@@ -79,12 +79,6 @@ def ask(browser: Client, address: str) -> str:
     return str(response.headers["Location"])
 
 
-@pytest.fixture
-def browser(client: Client, cast: Cast) -> Client:
-    client.force_login(cast.member)
-    return client
-
-
 @pytest.mark.requirement("F-201", "AZ-1", "AZ-5")
 def test_approving_sends_code_state_and_issuer_to_the_client(browser: Client, cast: Cast, ide: OAuthClient) -> None:
     page = ask(browser, url(ide, cast.server))

@@ -10,7 +10,6 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 import requests
-from django.conf import settings
 from django.test import Client
 from django.utils import timezone
 
@@ -18,65 +17,12 @@ from authflows.inbound import approvals
 from authflows.models import Approval, Connection, PendingConnection, PendingSignIn
 from authflows.outbound import connect, connections
 from servers.models import AccessRule, AuditEvent, AuthConfig, PrivateDestination, Server
-from servers.oauth_settings import OAuthSettings
-from servers.secrets.store import set_secret
 from tests.authflows.test_authorize import answer, ask, make_client, url
-from tests.conftest import Cast, allow_private
+from tests.conftest import Cast
+from tests.support.connecting import begin, come_back, make_server
 from tests.support.oidc_provider import OidcProvider
 
 pytestmark = [pytest.mark.django_db, pytest.mark.node]
-
-
-@pytest.fixture
-def drive(cast: Cast, oidc_provider: OidcProvider) -> Server:
-    """A server whose people connect at the provider, with an app that was made there."""
-    return make_server(cast, oidc_provider)
-
-
-def make_server(cast: Cast, provider: OidcProvider, **changes: Any) -> Server:
-    allow_private(provider.issuer)
-    client_id, client_secret = provider.add_client(connect.callback_url())
-    secret = set_secret(tenant=cast.tenant, group="drive", key="app", value=client_secret, actor="admin")
-    document = provider.metadata()
-    server = Server.objects.create(tenant=cast.tenant, slug="drive", name="Drive", url="http://127.0.0.1:9/mcp")
-    found = OAuthSettings(
-        **{
-            "issuer": provider.issuer,
-            "authorization_endpoint": document["authorization_endpoint"],
-            "token_endpoint": document["token_endpoint"],
-            "revocation_endpoint": document.get("revocation_endpoint", ""),
-            "client_id": client_id,
-            "client_secret": secret.fqn,
-            "scopes": ("openid", "email", "offline_access"),
-            "authorize_parameters": {"prompt": "consent"},
-            "iss_supported": True,
-        }
-        | changes
-    )
-    AuthConfig.objects.create(server=server, method=AuthConfig.Method.OAUTH2, settings=found.stored())
-    AccessRule.objects.create(server=server, user=cast.member)
-    return Server.objects.select_related("auth_config", "tenant").get(pk=server.pk)
-
-
-@pytest.fixture
-def browser(client: Client, cast: Cast) -> Client:
-    client.force_login(cast.member)
-    return client
-
-
-def begin(browser: Client, cast: Cast, server: Server, **options: Any) -> str:
-    """Begin the trip as the signed-in member; returns the provider's URL."""
-    key = browser.session.session_key
-    assert key
-    found = connect.begin(cast.member, server, session_key=key, **options)
-    assert isinstance(found, connect.Departure), found
-    return found.url
-
-
-def come_back(browser: Client, target: str) -> Any:
-    """Follow the provider's redirect to our callback."""
-    assert target.startswith(connect.callback_url()), target
-    return browser.get(target.removeprefix(settings.PUBLIC_URL))
 
 
 @pytest.mark.requirement("F-303", "F-304", "CL-11", "CL-14")

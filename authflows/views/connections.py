@@ -1,0 +1,84 @@
+"""My connections, and the page behind a "not connected" answer. Thin; the rules are in `authflows.outbound`."""
+
+from __future__ import annotations
+
+from django.contrib import messages
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
+from django.utils import timezone
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+
+from authflows.inbound import my_servers
+from authflows.models import Connection, ConnectLink
+from authflows.outbound import connections, my_connections
+from authflows.outbound.needs import missing
+from authflows.views.connect import depart
+from servers.models import Server
+
+
+@require_safe
+def mine(request: HttpRequest) -> HttpResponse:
+    """Every connection of the person, and what could be connected."""
+    context = {"items": my_connections.connections_of(request.user)}
+    return render(request, "portal/connections.html", context)
+
+
+@require_POST
+def connect_now(request: HttpRequest, tenant: str, slug: str) -> HttpResponse:
+    """Connect Now: off to the provider, and back to the page that it was pressed on."""
+    server = _server(request, tenant, slug)
+    back = reverse("my-connections") if request.POST.get("from") == "connections" else ""
+    return depart(request, server, return_to=back, other_account="other_account" in request.POST)
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def revoke(request: HttpRequest, connection_id: object) -> HttpResponse:
+    """Ask, then end the connection, and say what the provider answered."""
+    found = Connection.objects.select_related("server__tenant", "server__auth_config", "client__tenant", "user")
+    connection = get_object_or_404(found, pk=connection_id, user=request.user)
+    if request.method != "POST":
+        return render(request, "portal/connection_revoke.html", {"connection": connection})
+    outcome = connections.revoke(connection, actor=request.user.get_username())
+    name = connection.server.name
+    if outcome.provider == "told":
+        messages.success(request, f"{name} is no longer connected, and the provider ended the authorization too.")
+    elif outcome.provider == "not_offered":
+        messages.success(request, f"{name} is no longer connected here. {outcome.sentence}")
+    else:
+        messages.warning(
+            request,
+            f"{name} is no longer connected here, but the provider could not be told: {outcome.sentence} "
+            "You can end it in your account's settings there.",
+        )
+    return redirect("my-connections")
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def link(request: HttpRequest, link_id: str) -> HttpResponse:
+    """The page that a client was told to open for the person who called it (CP-1 to CP-6)."""
+    rows = ConnectLink.objects.select_related("server__tenant", "server__auth_config").filter(
+        pk=link_id, user=request.user.pk, expires_at__gt=timezone.now()
+    )
+    found = rows.first()
+    if found is None:
+        # One page for unknown, expired and somebody else's: it tells nobody which.
+        return render(request, "authflows/connect_link_ended.html", status=404)
+    server = found.server
+    if my_servers.server_of(request.user, tenant_slug=server.tenant.slug, slug=server.slug) is None:
+        return render(request, "authflows/connect_link_ended.html", status=404)
+    still_missing = missing(request.user, server)
+    if still_missing is None:
+        return render(request, "authflows/connected.html", {"server": server})
+    if request.method == "POST":
+        return depart(request, server, return_to=request.path)
+    context = {"link": found, "server": server, "missing": still_missing}
+    context["item"] = my_connections.connection_to(request.user, server)
+    return render(request, "authflows/connect_link.html", context)
+
+
+def _server(request: HttpRequest, tenant: str, slug: str) -> Server:
+    item = my_servers.server_of(request.user, tenant_slug=tenant, slug=slug)
+    if item is None:
+        raise Http404
+    return item.server
