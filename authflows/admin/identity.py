@@ -331,7 +331,8 @@ class IdentityAdmin(AuditedAdmin):
 class PersonWithIdentitiesAdmin(PersonAdmin):
     """The person's page, with the identities that this package knows of."""
 
-    readonly_fields = (*PersonAdmin.readonly_fields, "identities")
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        return (*super().get_readonly_fields(request, obj), "identities")
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         found = super().get_fieldsets(request, obj)
