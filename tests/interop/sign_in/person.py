@@ -25,7 +25,8 @@ class Person:
         """Leave. There must have been no trouble in the browser with pages of the gateway."""
         self._context.close()
         of_clients = re.compile(rf"(?:for|on) (?!{re.escape(self._origin)})http")
-        assert [trouble for trouble in self._window.trouble if not of_clients.search(trouble)] == []
+        ours = [trouble for trouble in self._window.trouble if not of_clients.search(trouble)]
+        assert not ours, "\n".join(ours)
 
     def decide(self, url: str, button: str) -> None:
         """Open a URL that a client opened, sign in where asked to, press a button, and come back to the client."""
