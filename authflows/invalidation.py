@@ -14,8 +14,10 @@ from authflows.models import (
     AccountMapping,
     ApiKey,
     Approval,
+    Connection,
     IdentityProvider,
     OAuthClient,
+    OwnKey,
     TeamMapping,
     VirtualAccount,
 )
@@ -37,6 +39,8 @@ def connect() -> None:
     watch(IdentityProvider, _provider_written)
     watch(TeamMapping, _mapping_written, _mapping_about_to_change)
     watch(AccountMapping, _mapping_written, _mapping_about_to_change)
+    watch(Connection, _connection_written)
+    watch(OwnKey, _own_key_written, _own_key_about_to_change)
     watch(UserSocialAuth, _identity_written, _identity_about_to_change)
     m2m_changed.connect(_key_limits_changed, sender=ApiKey.servers.through, dispatch_uid="changes-key-limits")
 
@@ -86,6 +90,28 @@ def _client_written(instance: OAuthClient, created: bool | None = None, **_: Any
 
 def _account_written(instance: VirtualAccount, **_: Any) -> None:
     changes.record("user", instance.user_id)
+
+
+def _connection_written(instance: Connection, update_fields: frozenset[str] | None = None, **_: Any) -> None:
+    # Whatever is written with `update()` records its change itself (`outbound.connections`).
+    if update_fields is None or not update_fields <= {"last_used_at"}:
+        changes.record("connection", instance.pk)
+
+
+def _own_key_about_to_change(instance: OwnKey, **_: Any) -> None:
+    stored = OwnKey.objects.filter(pk=instance.pk).values_list("user_id", "server_id").first()
+    instance.__dict__[_STORED_OWNER] = set() if stored is None else {stored}
+
+
+def _own_key_written(instance: OwnKey, update_fields: frozenset[str] | None = None, **_: Any) -> None:
+    places = {(instance.user_id, instance.server_id), *_forget_owner(instance)}
+    if update_fields is None or not update_fields <= {"last_used_at", "comment", "updated_at"}:
+        changes.record_all("own_key", [own_key_place(*place) for place in places])
+
+
+def own_key_place(user_id: Any, server_id: Any) -> str:
+    """What a change of an own key is named by: not its id, because a new one is missed by whoever knows of none."""
+    return f"{user_id}:{server_id}"
 
 
 def _provider_written(instance: IdentityProvider, **_: Any) -> None:

@@ -8,6 +8,7 @@ from authflows.models.connections import Connection, ConnectLink, OwnKey, Pendin
 from authflows.models.identity import AccountMapping, Identity, IdentityProvider, TeamMapping
 from authflows.models.keys import ApiKey, VirtualAccount
 from authflows.models.links import OneTimeLink
+from authflows.models.member_sessions import MemberSession
 from authflows.models.sessions import SignInSession
 from authflows.models.throttle import AttemptBucket
 
@@ -20,6 +21,7 @@ __all__ = [
     "Connection",
     "Identity",
     "IdentityProvider",
+    "MemberSession",
     "OAuthClient",
     "OneTimeLink",
     "OwnKey",
