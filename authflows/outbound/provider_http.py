@@ -46,21 +46,32 @@ class Unreachable:
 
 
 def exchange(
-    method: str, url: str, *, headers: Mapping[str, str] | None = None, role: str = "connect", **options: Any
+    method: str,
+    url: str,
+    *,
+    headers: Mapping[str, str] | None = None,
+    role: str = "connect",
+    ca_certificate: str = "",
+    head_only: bool = False,
+    **options: Any,
 ) -> Reply | Unreachable:
-    """Send one request and read its answer. `options` are those of `requests` (data, json, auth)."""
+    """Send one request and read its answer. `options` are those of `requests` (data, json, auth).
+
+    `ca_certificate` is a server's own authority, if it has one. With `head_only` the body is left unread, which
+    may be an event stream without an end.
+    """
     try:
         host = egress.parse_destination(url).authority
     except DestinationRefused as error:
         return Unreachable("address_refused", error.public_message)
     sent = {"Accept": "application/json", "Accept-Encoding": "identity", **(headers or {})}
     try:
-        with egress.time_limit(SECONDS), egress.http_session(role) as session:
+        with egress.time_limit(SECONDS), egress.http_session(role, ca_certificate=ca_certificate) as session:
             response = session.request(
                 method, url, headers=sent, timeout=SECONDS, stream=True, allow_redirects=False, **options
             )
             body = bytearray()
-            for piece in response.iter_content(16 * 1024):
+            for piece in () if head_only else response.iter_content(16 * 1024):
                 body += piece
                 if len(body) > _MOST_BYTES:
                     return Unreachable("too_large", f"{host} sent more than such an answer should hold.")
