@@ -86,6 +86,9 @@ def read(parameters: QueryDict, *, address: str) -> PendingSignIn | Answer | Una
     except errors.FatalClientError as error:
         return _unanswerable(error)
     except errors.OAuth2Error as error:
+        if parameters.get("response_type", "code") != "code":
+            sentence = "Only response_type=code is supported."
+            return _refusal(error.redirect_uri, error.state, "unsupported_response_type", sentence)
         return _refusal(error.redirect_uri, error.state, error.error, error.description)
     redirect_uri, state = request["redirect_uri"], request["state"]
     if request.get("code_challenge_method") != "S256":

@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from authflows.inbound import registration, sso, tokens
 from authflows.models import OneTimeLink, SignInSession
+from authflows.outbound import maintenance
 from servers.models import Call, Change
 
 # Rows of one DELETE: a large one would hold SQLite's only write lock for too long.
@@ -42,6 +43,7 @@ class Command(BaseCommand):
             ("one-time links", OneTimeLink.objects.filter(Q(used_at__isnull=False) | Q(expires_at__lt=now))),
             ("sign-in sessions", SignInSession.objects.filter(expires_at__lt=now)),
             *tokens.expired(now),
+            *maintenance.ended(now),
             *sso.abandoned(now),
             ("unused clients", registration.unused_clients(now)),
         ):

@@ -56,7 +56,14 @@ class Command(BaseCommand):
             ),
             Program(
                 "gateway",
-                (sys.executable, str(settings.BASE_DIR / "manage.py"), "serve", "--host=127.0.0.1", f"--port={port}"),
+                (
+                    sys.executable,
+                    str(settings.BASE_DIR / "manage.py"),
+                    "serve",
+                    "--maintain",
+                    "--host=127.0.0.1",
+                    f"--port={port}",
+                ),
                 port,
             ),
         ]

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import uvicorn
+from django.conf import settings
 from django.core.management.base import BaseCommand, CommandParser
 
 from authflows.inbound import sso_settings
@@ -19,10 +24,18 @@ class Command(BaseCommand):
         parser.add_argument("--port", type=int, default=8000)
         parser.add_argument("--workers", type=int, default=1, help="Processes; several want PostgreSQL.")
         parser.add_argument("--tls-certificate", help="PEM file; without it, put a TLS proxy in front.")
+        parser.add_argument(
+            "--maintain", action="store_true", help="Run `manage.py maintain` beside it, as a process of its own."
+        )
         parser.add_argument("--tls-key", help="PEM file of the certificate's key.")
 
     def handle(self, *args: Any, **options: Any) -> None:
         sso_settings.sync_and_disconnect()
+        with _maintaining() if options["maintain"] else nullcontext():
+            self._serve(options)
+
+    @staticmethod
+    def _serve(options: dict[str, Any]) -> None:
         uvicorn.run(
             "gateway_project.asgi:application",
             host=options["host"],
@@ -44,3 +57,16 @@ class Command(BaseCommand):
             timeout_graceful_shutdown=20,
             log_config=None,
         )
+
+
+@contextmanager
+def _maintaining() -> Iterator[None]:
+    """`manage.py maintain` for as long as the block runs."""
+    command = [sys.executable, str(settings.BASE_DIR / "manage.py"), "maintain"]
+    # A session of its own: Ctrl-C reaches this process alone, which then stops it.
+    process = subprocess.Popen(command, start_new_session=True)  # noqa: S603
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait()

@@ -267,7 +267,7 @@ def test_a_slash_at_the_end_changes_nothing(gateway: LiveGateway, client: WireCl
         ({"resource": "https://elsewhere.example/mcp"}, "invalid_target"),
         ({"code_challenge": None}, "invalid_request"),
         ({"code_challenge_method": "plain"}, "invalid_request"),
-        ({"response_type": "token"}, "unauthorized_client"),
+        ({"response_type": "token"}, "unsupported_response_type"),
         ({"prompt": "none"}, "login_required"),
     ],
 )

@@ -1,0 +1,54 @@
+"""`manage.py maintain`: what has to happen while nobody calls. Refreshes connections ahead, and prunes once a day."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+from datetime import timedelta
+from typing import Any
+
+from django.core.management import call_command
+from django.core.management.base import BaseCommand, CommandParser
+from django.db import Error, close_old_connections
+from django.utils import timezone
+
+from authflows.outbound import maintenance
+
+log = logging.getLogger(__name__)
+_PRUNE_EVERY = timedelta(days=1)
+
+
+class Command(BaseCommand):
+    help = (
+        "Refresh connections before a call has to wait for it, and prune once a day, until stopped. "
+        "Safe beside any number of gateway processes; one of it is enough. `serve --maintain` runs it too."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--every", type=int, default=60, help="seconds between two rounds (default 60)")
+        parser.add_argument("--once", action="store_true", help="one round, then end")
+
+    def handle(self, *args: Any, every: int = 60, once: bool = False, **options: Any) -> None:
+        stop = threading.Event()
+        if not once:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, lambda *_: stop.set())
+        prune_at = timezone.now()
+        while True:
+            try:
+                done = maintenance.refresh_due(timezone.now())
+                if once or done.refreshed or done.failed:
+                    self.stdout.write(f"connections: {done.refreshed} refreshed, {done.failed} could not be")
+                if timezone.now() >= prune_at:
+                    prune_at = timezone.now() + _PRUNE_EVERY
+                    call_command("prune", stdout=self.stdout)
+            except Error:
+                if once:
+                    raise
+                log.exception("the database did not answer; the next round tries again")
+            if once:
+                return
+            close_old_connections()
+            if stop.wait(max(1, every)):
+                return
