@@ -10,14 +10,14 @@ What is asked is checked before anybody signs in; whether the server exists and 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, Final
 from urllib.parse import urlencode
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.http import QueryDict
 from django.urls import reverse
 from django.utils import timezone
@@ -199,10 +199,9 @@ def deny(asked: PendingSignIn, user: Any) -> Answer | None:
     return _refusal(asked.redirect_uri, asked.state, "access_denied", "The person did not approve.")
 
 
-def prune() -> int:
-    """Remove requests that can no longer be answered; returns how many."""
-    removed, _ = PendingSignIn.objects.filter(expires_at__lt=timezone.now() - PENDING_LIFETIME).delete()
-    return removed
+def ended(now: datetime) -> QuerySet[PendingSignIn]:
+    """Requests that can no longer be answered, for `prune`."""
+    return PendingSignIn.objects.filter(expires_at__lt=now)
 
 
 def _take(asked: PendingSignIn, user: Any, *, answered: bool) -> bool:

@@ -9,7 +9,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
-from authflows.inbound import registration, sso, tokens
+from authflows.inbound import authorization, registration, sso, tokens
 from authflows.models import OneTimeLink, SignInSession
 from authflows.outbound import maintenance
 from servers.models import Call, Change
@@ -42,6 +42,7 @@ class Command(BaseCommand):
             ("changes", Change.objects.filter(at__lt=now - _CHANGES_KEPT, id__lt=newest)),
             ("one-time links", OneTimeLink.objects.filter(Q(used_at__isnull=False) | Q(expires_at__lt=now))),
             ("sign-in sessions", SignInSession.objects.filter(expires_at__lt=now)),
+            ("sign-ins of clients that were not answered", authorization.ended(now)),
             *tokens.expired(now),
             *maintenance.ended(now),
             *sso.abandoned(now),
