@@ -17,7 +17,11 @@ def _random_id() -> str:
 
 
 class UpstreamClient(UuidModel):
-    """Our client at one issuer (CL-7, CL-10). Tokens are never sent to an issuer other than the one they came from."""
+    """Our client at one issuer (CL-7, CL-10). Tokens are never sent to an issuer other than the one they came from.
+
+    An app that was made at the provider belongs to one server, whose managers know its secret. What we register
+    ourselves belongs to the tenant; there is one at each token endpoint, since that is where its secret goes.
+    """
 
     class Registration(models.TextChoices):
         PRE_REGISTERED = "pre_registered", "An app that was made at the provider"
@@ -25,9 +29,18 @@ class UpstreamClient(UuidModel):
         DYNAMIC = "dynamic", "Dynamic registration"
 
     tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="upstream_clients")
+    # Of a pre-registered one. A deleted server leaves its row to the connections that are deleted with it.
+    server = models.ForeignKey(
+        Server, on_delete=models.SET_NULL, null=True, related_name="upstream_clients", editable=False
+    )
     issuer = models.CharField(max_length=500)
+    # Of a dynamic registration: the one place that its secret is sent to.
+    token_endpoint = models.CharField(max_length=2000, blank=True)
     registration = models.CharField(max_length=20, choices=Registration.choices)
-    client_id = models.CharField(max_length=500)
+    # Empty while a dynamic registration is under way, until `lease_until`.
+    client_id = models.CharField(max_length=500, blank=True)
+    lease_until = models.DateTimeField(null=True, editable=False)
+    secret_expires_at = models.DateTimeField(null=True, editable=False)
     # For a pre-registered one a reference (FQN) to the secret store; a registered one's secret is sealed here.
     secret_reference = models.CharField(max_length=500, blank=True)
     sealed_secret = models.TextField(blank=True, editable=False)
@@ -41,12 +54,24 @@ class UpstreamClient(UuidModel):
         ordering = ("issuer", "-created_at")
         constraints = [
             models.UniqueConstraint(
-                fields=("tenant", "issuer", "client_id"), name="one_upstream_client_per_issuer_and_client_id"
-            )
+                fields=("server", "issuer", "client_id"),
+                condition=models.Q(registration="pre_registered"),
+                name="one_app_per_server_and_issuer",
+            ),
+            models.UniqueConstraint(
+                fields=("tenant", "issuer", "client_id"),
+                condition=models.Q(registration="metadata_document"),
+                name="one_metadata_client_per_issuer",
+            ),
+            models.UniqueConstraint(
+                fields=("tenant", "issuer", "token_endpoint"),
+                condition=models.Q(registration="dynamic", lost_at__isnull=True),
+                name="one_live_registration_per_issuer",
+            ),
         ]
 
     def __str__(self) -> str:
-        return f"{self.client_id} at {self.issuer}"
+        return f"{self.client_id or 'a registration under way'} at {self.issuer}"
 
 
 class Connection(UuidModel):
