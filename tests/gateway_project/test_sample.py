@@ -119,7 +119,7 @@ def test_the_command_prints_the_url_that_clients_use(settings: Any) -> None:
 def test_a_new_installation_is_told_to_make_the_first_admin_then_a_key_then_to_call() -> None:
     text = welcome(register_sample(port=8765))
 
-    steps = [text.index(part) for part in ("/setup/", "GATEHOUSE_KEY=", "curl http", "claude mcp add")]
+    steps = [text.index(part) for part in ("/setup/", "claude mcp add", "GATEHOUSE_KEY=", "curl http")]
     assert steps == sorted(steps)
 
 

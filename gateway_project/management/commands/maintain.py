@@ -6,6 +6,7 @@ import logging
 import signal
 import threading
 from datetime import timedelta
+from io import StringIO
 from typing import Any
 
 from django.core.management import call_command
@@ -42,7 +43,7 @@ class Command(BaseCommand):
                     self.stdout.write(f"connections: {done.refreshed} refreshed, {done.failed} could not be")
                 if timezone.now() >= prune_at:
                     prune_at = timezone.now() + _PRUNE_EVERY
-                    call_command("prune", stdout=self.stdout)
+                    self._prune(say_all=once)
             except Error:
                 if once:
                     raise
@@ -52,3 +53,10 @@ class Command(BaseCommand):
             close_old_connections()
             if stop.wait(max(1, every)):
                 return
+
+    def _prune(self, *, say_all: bool) -> None:
+        said = StringIO()
+        call_command("prune", stdout=said)
+        for line in said.getvalue().splitlines():
+            if say_all or not line.endswith(": 0 deleted"):
+                self.stdout.write(line)

@@ -94,12 +94,14 @@ def _next_steps(server: Server | None) -> list[str]:
     steps: list[list[str]] = []
     if not first_admin.admin_exists():
         steps.append(["Create the first admin; this link works once, within a day:", first_admin.make_link()])
+    if server is not None and server.enabled:
+        ide = f"claude mcp add --transport http calculator {server.mcp_url}"
+        steps.append(["Add the sample to an IDE by its URL alone, here Claude Code; the browser opens:", ide])
     if not _usable_key_exists():
         page = f"{settings.PUBLIC_URL}{reverse('my-key-new')}"
-        steps.append(["Make an API key and keep it in a variable:", page, "export GATEHOUSE_KEY=ghk_…"])
+        steps.append(["For programs that cannot sign in, make an API key:", page, "export GATEHOUSE_KEY=ghk_…"])
     if server is not None and server.enabled:
         steps.append(["List the sample's tools:", *_curl(server.mcp_url)])
-        steps.append(["Or add it to an IDE, here Claude Code (others: docs/clients.md):", *_ide(server.mcp_url)])
     return [
         line
         for number, (title, *body) in enumerate(steps, start=1)
@@ -112,13 +114,6 @@ def _curl(url: str) -> list[str]:
         f"curl {url} \\",
         '  -H "Authorization: Bearer $GATEHOUSE_KEY" -H "Content-Type: application/json" \\',
         f"""  -H "Accept: application/json, text/event-stream" -d '{_LIST_TOOLS}'""",
-    ]
-
-
-def _ide(url: str) -> list[str]:
-    return [
-        f"claude mcp add --transport http calculator {url} \\",
-        '  --header "Authorization: Bearer $GATEHOUSE_KEY"',
     ]
 
 
