@@ -106,8 +106,10 @@ def is_public(address: IpAddress) -> bool:
             return is_public(address.ipv4_mapped)
         if address in _NAT64:
             return is_public(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
-        tunnelled = address.sixtofour or (address.teredo[1] if address.teredo else None)
-        if tunnelled is not None and not is_public(tunnelled):
+        # What is reached is the embedded address; versions of Python differ on whether the outer one is global.
+        if address.sixtofour is not None:
+            return is_public(address.sixtofour)
+        if address.teredo is not None and not is_public(address.teredo[1]):
             return False
     if any(address in network for network in _SPECIAL):
         return False
