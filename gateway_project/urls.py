@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.contrib import admin
 from django.urls import include, path, re_path
 
-from authflows.views import authorize, connect, metadata, registration, token
+from authflows.views import authorize, client_document, connect, metadata, registration, token
 from gateway_project import health
 
 urlpatterns = [
@@ -22,6 +22,9 @@ urlpatterns = [
         name="authorization-server-metadata",
     ),
     path(".well-known/openid-configuration", metadata.authorization_server, name="openid-configuration"),
+    # What providers read of us.
+    path(".well-known/oauth-client/jwks", client_document.keys, name="client-keys"),
+    path(".well-known/oauth-client/<str:name>", client_document.document, name="client-document"),
     path(".well-known/<path:path>", metadata.unknown),
     # Clients write these with and without a slash at the end; nothing is redirected.
     re_path(r"^authorize/?$", authorize.authorize, name="authorize"),

@@ -62,6 +62,7 @@ class Action(StrEnum):
     TOKEN_REVOKE = "oauth_token:revoke"  # noqa: S105
     TOKEN_REUSE = "oauth_token:reuse"  # noqa: S105
     REGISTRATION_POLICY_CHANGE = "registration_policy:change"
+    UPSTREAM_CLIENT_REGISTER = "upstream_client:register"
     CONNECTION_CONNECT = "connection:connect"
     CONNECTION_LOST = "connection:lost"
     CONNECTION_REVOKE = "connection:revoke"
