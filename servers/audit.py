@@ -66,6 +66,8 @@ class Action(StrEnum):
     CONNECTION_CONNECT = "connection:connect"
     CONNECTION_LOST = "connection:lost"
     CONNECTION_REVOKE = "connection:revoke"
+    OWN_KEY_SET = "own_key:set"
+    OWN_KEY_REMOVE = "own_key:remove"
     VIRTUAL_ACCOUNT_CREATE = "virtual_account:create"
     VIRTUAL_ACCOUNT_CHANGE = "virtual_account:change"
     VIRTUAL_ACCOUNT_DELETE = "virtual_account:delete"

@@ -171,7 +171,7 @@ class OwnKey(UuidModel):
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="own_keys")
     server = models.ForeignKey(Server, on_delete=models.CASCADE, related_name="own_keys")
-    # JSON: placeholder name to value; for a shared header: header name to the whole value.
+    # JSON: the method that they are for, and placeholder name to value; over a shared header: header to whole value.
     sealed_values = models.TextField(editable=False)
     # The origin that the values were entered for: with another endpoint they are not sent (T29).
     origin = models.CharField(max_length=500)

@@ -6,8 +6,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from django.utils import timezone
+
 from authflows.models import Connection, OwnKey
+from authflows.outbound import own_keys
 from authflows.outbound.connections import explain, origin_of
+from servers.errors import SecretUnavailable
 from servers.models import AuthConfig, Server
 
 Method = AuthConfig.Method
@@ -19,6 +23,8 @@ class Need(StrEnum):
     CONNECT = "connect"
     RECONNECT = "reconnect"
     OWN_KEY = "own_key"
+    CREDENTIAL = "credential"
+    """Something that the caller has to send; no page of ours helps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +63,41 @@ def missing_connection(connection: Connection | None, server: Server) -> Missing
 
 
 def missing_own_key(key: OwnKey | None, server: Server) -> Missing | None:
-    """What is missing of a key of one's own. Pure."""
+    """What is missing of a key of one's own, for `server` with its auth_config. No query.
+
+    Over a shared header only a manager sets other values; while those cannot be used the shared ones are not used
+    in their place, because they may open more.
+    """
+    config = getattr(server, "auth_config", None)
+    if config is not None and config.method == Method.SHARED_HEADER:
+        problem = _problem_of(key, server) if key is not None else ""
+        if key is None or not problem:
+            return None
+        return Missing(
+            Need.CREDENTIAL,
+            f"{server.name} is called with a key that {key.set_by} set for you. {problem} Ask a manager of "
+            f"{server.name} to set it again or to remove it.",
+        )
     if key is None:
         return Missing(Need.OWN_KEY, f"{server.name} needs a key of your own.")
+    problem = _problem_of(key, server)
+    return Missing(Need.OWN_KEY, f"{problem} Enter it again.") if problem else None
+
+
+def _problem_of(key: OwnKey, server: Server) -> str:
     if key.refused_at is not None:
-        return Missing(Need.OWN_KEY, f"{server.name} refused your key. Enter it again.")
+        return f"{server.name} refused your key."
+    if key.expires_at is not None and key.expires_at <= timezone.now():
+        return f"Your key for {server.name} has expired."
     if key.origin != origin_of(server.url):
-        return Missing(Need.OWN_KEY, f"The address of {server.name} changed. Enter your key again.")
-    return None
+        return f"The address of {server.name} changed, and your key was entered for the old one."
+    config = getattr(server, "auth_config", None)
+    try:
+        opened = own_keys.open_key(key)
+    except SecretUnavailable:
+        return f"Your key for {server.name} can no longer be opened."
+    if config is None or opened.method != config.method:
+        return f"The authentication of {server.name} was changed."
+    if config.method == Method.OWN_HEADER and {asked.name for asked in own_keys.asked_of(server)} - set(opened.values):
+        return f"{server.name} asks for more than you entered."
+    return ""
