@@ -112,6 +112,7 @@ UPSTREAM: Final = {
     "CL-15": "An answer of another issuer is not looked at",
     "CL-17": "Browsers are sent to https addresses only",
     "CL-18": "Addresses that an upstream names go through the one door",
+    "CL-19": "Tokens are sealed at rest, stand in no log, and go only where they are for",
     "CL-20": "A refresh happens once, and only invalid_grant is an end",
 }
 

@@ -26,6 +26,7 @@ from django.utils import timezone
 from authflows.inbound import my_servers
 from authflows.models import Connection, PendingConnection, PendingSignIn
 from authflows.outbound import connections, registration, token_endpoint
+from authflows.outbound.endpoints import browser_problem
 from authflows.outbound.provider_http import Reply, exchange
 from authflows.outbound.token_endpoint import Kind, TokenAnswer, TokenFailure
 from authflows.outbound.upstream_clients import facts_of
@@ -38,7 +39,6 @@ log = logging.getLogger(__name__)
 
 LIFETIME: Final = timedelta(minutes=10)
 _PURPOSE: Final = "pending-connection"
-_LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 _CODE: Final = re.compile(r"[a-z0-9_.-]{1,40}")
 
 
@@ -120,7 +120,7 @@ def begin(
     )
     asked = {
         **provider.authorize_parameters,
-        **({"prompt": "select_account"} if other_account else {}),
+        **({"prompt": _prompt(provider)} if other_account else {}),
         "response_type": "code",
         "client_id": client.client_id,
         "redirect_uri": callback_url(),
@@ -239,12 +239,17 @@ def _scopes(provider: OAuthSettings, held: Connection | None) -> list[str]:
     return list(dict.fromkeys([*provider.scopes, *(s for s in wanted if s in provider.scopes or not provider.scopes)]))
 
 
+def _prompt(provider: OAuthSettings) -> str:
+    """With the choice of an account, besides what the provider needs to be asked for anyway."""
+    words = provider.authorize_parameters.get("prompt", "").split()
+    return " ".join([*(word for word in words if word not in ("none", "select_account")), "select_account"])
+
+
 def _endpoint_problem(url: str) -> str | None:
     """Why a browser must not be sent there (CL-17, T20), or None."""
-    parts = urlsplit(url)
-    if parts.hostname and (parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK)):
+    if browser_problem(url) is None:
         return None
-    return "The provider's sign-in page has no https address, so nobody is sent there."
+    return "The provider's sign-in page has no proper https address, so nobody is sent there."
 
 
 def _account(provider: OAuthSettings, answer: TokenAnswer) -> tuple[str, str]:

@@ -22,7 +22,7 @@ from django.db.models import F, Q
 from django.utils import timezone
 
 from authflows.models import Connection, UpstreamClient
-from authflows.outbound import token_endpoint
+from authflows.outbound import registration, token_endpoint
 from authflows.outbound.provider_http import SECONDS as PROVIDER_SECONDS
 from authflows.outbound.token_endpoint import Kind, TokenAnswer, TokenFailure
 from authflows.outbound.upstream_clients import facts_of
@@ -157,7 +157,7 @@ def refresh(connection_id: UUID, *, seen_generation: int) -> Refreshed | NotRefr
     while True:
         connection = _row(connection_id)
         if connection is None:
-            return NotRefreshed(True, "revoked", "The connection was revoked.")
+            return NotRefreshed(True, "revoked", explain("revoked"))
         if connection.generation != seen_generation:
             return Refreshed(connection.generation)
         if connection.state != Connection.State.CONNECTED:
@@ -219,16 +219,29 @@ def _refresh(connection: Connection) -> Refreshed | NotRefreshed:
         )
         if kept:
             changes.record("connection", connection.pk)
-    if not kept:
-        # Revoked or connected anew while the provider answered: nobody will ever use these.
+    if kept:
+        return Refreshed(seen + 1)
+    # Revoked or connected anew while the provider answered: nobody will ever use these.
+    newer = Connection.objects.filter(pk=connection.pk).values_list("generation", "account_subject").first()
+    if newer is None or _other_account(connection.account_subject, newer[1]):
+        # Not for the same account: some providers end everything that it allowed us, the new tokens too.
         _tell_provider(config, connection.client, Tokens(answer.access_token, answer.refresh_token))
-        return NotRefreshed(True, "revoked", "The connection was revoked.")
-    return Refreshed(seen + 1)
+    if newer is None:
+        return NotRefreshed(True, "revoked", explain("revoked"))
+    return Refreshed(newer[0])
+
+
+def _other_account(one: str, other: str) -> bool:
+    return "" not in (one, other) and one != other
 
 
 def _failed(connection: Connection, failure: TokenFailure) -> Refreshed | NotRefreshed:
     row = Connection.objects.filter(pk=connection.pk, generation=connection.generation)
-    dead = failure.kind is not Kind.TEMPORARY
+    dead = failure.kind is Kind.PERMANENT
+    if failure.kind is Kind.CLIENT_LOST and connection.client.registration == connection.client.Registration.DYNAMIC:
+        # Its tokens hang on it. An app's wrong secret is its admin's trouble, and the tokens outlive that (CL-9).
+        dead = True
+        registration.forget(connection.client)
     log.warning(
         "refresh failed",
         extra={"connection": str(connection.pk), "server": connection.server.slug, "code": failure.code},
@@ -261,7 +274,7 @@ def _failed(connection: Connection, failure: TokenFailure) -> Refreshed | NotRef
         fresh = Connection.objects.filter(pk=connection.pk).values_list("generation", flat=True).first()
         if fresh is not None:
             return Refreshed(fresh)
-        return NotRefreshed(True, "revoked", "The connection was revoked.")
+        return NotRefreshed(True, "revoked", explain("revoked"))
     return NotRefreshed(dead, failure.code, explain(failure.code))
 
 
@@ -294,13 +307,15 @@ def want_scope(connection_id: UUID, scope: str) -> None:
 def revoke(connection: Connection, *, actor: str) -> Revoked:
     """End the connection here at once, then tell the provider (RFC 7009, T59)."""
     config = settings_of(connection)
-    try:
-        tokens: Tokens | None = open_tokens(connection)
-    except SecretUnavailable:
-        tokens = None
     with transaction.atomic():
-        deleted, _ = Connection.objects.filter(pk=connection.pk).delete()
-        if deleted:
+        # As it is now: since the page was opened a refresh may have replaced the tokens.
+        now = Connection.objects.select_for_update().filter(pk=connection.pk).first()
+        try:
+            tokens: Tokens | None = open_tokens(now or connection)
+        except SecretUnavailable:
+            tokens = None
+        if now is not None:
+            now.delete()
             changes.record("connection", connection.pk)
             audit.record(
                 audit.Action.CONNECTION_REVOKE,
@@ -361,12 +376,18 @@ _EXPLANATIONS: Final = {
     "invalid_grant": "The provider no longer accepts the authorization: it was withdrawn there, or ran out.",
     "invalid_client": "The provider no longer knows the gateway as a client.",
     "unauthorized_client": "The provider no longer lets the gateway act for people.",
+    "incorrect_client_credentials": "The provider does not accept the gateway's client.",
     "status_401": "The provider does not accept the gateway's client.",
     "upstream_refused": "The server refused a token that was fresh.",
     "no_refresh_token": "The access ran out, and the provider gave nothing to renew it with.",
     "issuer_changed": "The server is now set up with another provider.",
     "endpoint_changed": "The server's address changed, and the authorization was for the old one.",
     "revoked": "The connection was revoked.",
+    "bad_refresh_token": "The provider no longer accepts the authorization: it was withdrawn there, or ran out.",
+    "invalid_refresh_token": "The provider no longer accepts the authorization: it was withdrawn there, or ran out.",
+    "redirected": "The provider redirected the request, which is not followed.",
+    "too_large": "The provider sent more than such an answer should hold.",
+    "address_refused": "The provider's address is none that the gateway may call.",
     "timeout": "The provider did not answer in time.",
     "unreachable": "The provider could not be reached.",
     "tls_failed": "The provider's certificate could not be verified.",
@@ -377,4 +398,8 @@ _EXPLANATIONS: Final = {
 
 def explain(code: str) -> str:
     """What a stored error word means, in a sentence for people."""
-    return _EXPLANATIONS.get(code, f"The provider refused with “{code}”.")
+    if (said := _EXPLANATIONS.get(code)) is not None:
+        return said
+    if code.startswith("status_"):
+        return f"The provider answered with status {code.removeprefix('status_')}."
+    return f"The provider refused with “{code}”."

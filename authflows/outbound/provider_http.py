@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -64,6 +65,7 @@ def exchange(
         host = egress.parse_destination(url).authority
     except DestinationRefused as error:
         return Unreachable("address_refused", error.public_message)
+    began = time.monotonic()
     sent = {"Accept": "application/json", "Accept-Encoding": "identity", **(headers or {})}
     try:
         with egress.time_limit(SECONDS), egress.http_session(role, ca_certificate=ca_certificate) as session:
@@ -80,9 +82,18 @@ def exchange(
     except requests.exceptions.SSLError:
         return Unreachable("tls_failed", f"The certificate of {host} could not be verified.")
     except (requests.Timeout, TimeoutError):
-        return Unreachable("timeout", f"{host} did not answer within {SECONDS} seconds.")
+        return _late(host)
     except (requests.RequestException, OSError):
-        return Unreachable("unreachable", f"{host} could not be reached.")
+        if time.monotonic() - began < SECONDS:
+            return Unreachable("unreachable", f"{host} could not be reached.")
+        return _late(host)
+    if time.monotonic() - began >= SECONDS:
+        # What the time limit cut off looks like an answer that ended early.
+        return _late(host)
     if 300 <= response.status_code < 400:
         return Unreachable("redirected", f"{host} redirected the request, which is not followed.")
     return Reply(response.status_code, {k.lower(): v for k, v in response.headers.items()}, bytes(body))
+
+
+def _late(host: str) -> Unreachable:
+    return Unreachable("timeout", f"{host} did not answer within {SECONDS} seconds.")

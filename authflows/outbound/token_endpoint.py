@@ -19,7 +19,11 @@ from authflows.outbound.provider_http import Reply, Unreachable, exchange
 
 _ASSERTION_TYPE: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 _EXCHANGE_TYPE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"
+_JWT_BEARER_TYPE: Final = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 _CODE: Final = re.compile(r"[a-z0-9_.-]{1,40}")
+# What GitHub and Slack say instead.
+_DEAD: Final = frozenset({"invalid_grant", "bad_refresh_token", "invalid_refresh_token"})
+_CLIENT_LOST: Final = frozenset({"invalid_client", "unauthorized_client", "incorrect_client_credentials"})
 _LONGEST_TOKEN: Final = 16 * 1024
 _LONGEST_LIFETIME: Final = 366 * 24 * 3600
 
@@ -132,6 +136,23 @@ def exchange_token(
     )
 
 
+def on_behalf_of(
+    endpoint: str, client: ClientFacts, *, assertion: str, scope: str, extra: Mapping[str, str]
+) -> TokenAnswer | TokenFailure:
+    """The same in Microsoft Entra's way: a JWT bearer grant (RFC 7523) that asks to act on behalf of its bearer."""
+    return _ask(
+        endpoint,
+        client,
+        {
+            **extra,
+            "grant_type": _JWT_BEARER_TYPE,
+            "assertion": assertion,
+            "requested_token_use": "on_behalf_of",
+            **_given(scope=scope),
+        },
+    )
+
+
 def revoke(
     endpoint: str, client: ClientFacts, *, token: str, hint: Literal["access_token", "refresh_token"]
 ) -> str | None:
@@ -167,10 +188,10 @@ def _ask(endpoint: str, client: ClientFacts, parameters: dict[str, str]) -> Toke
     if isinstance(reply, Unreachable):
         return TokenFailure(Kind.TEMPORARY, reply.reason, reply.sentence)
     document = reply.document()
-    if document is None:
+    if document is None and reply.status < 400:
         sentence = f"The provider answered with status {reply.status} and something that is not a token answer."
         return TokenFailure(Kind.TEMPORARY, "answer_malformed", sentence)
-    if reply.status == 200 and "error" not in document:
+    if document is not None and reply.status < 300 and "error" not in document:
         return _tokens(document)
     return _failure(reply, document)
 
@@ -205,12 +226,13 @@ def _seconds(value: Any) -> int | None:
     return min(seconds, _LONGEST_LIFETIME) if seconds > 0 else None
 
 
-def _failure(reply: Reply, document: Mapping[str, Any]) -> TokenFailure:
-    said = document.get("error")
+def _failure(reply: Reply, document: Mapping[str, Any] | None) -> TokenFailure:
+    said = document.get("error") if document is not None else None
     code = said if isinstance(said, str) and _CODE.fullmatch(said) else f"status_{reply.status}"
-    if code == "invalid_grant":
+    if code in _DEAD:
         return TokenFailure(Kind.PERMANENT, code, "The provider no longer accepts the authorization.")
-    if code in ("invalid_client", "unauthorized_client") or (code == "status_401"):
+    # A 401 that is a page may be of anything that stands in front of the provider.
+    if code in _CLIENT_LOST or (code == "status_401" and document is not None):
         return TokenFailure(Kind.CLIENT_LOST, code, "The provider does not accept the gateway's client.")
     wait = reply.headers.get("retry-after", "")
     return TokenFailure(
@@ -219,5 +241,5 @@ def _failure(reply: Reply, document: Mapping[str, Any]) -> TokenFailure:
         f"The provider refused with “{code}”."
         if code == said
         else f"The provider answered with status {reply.status}.",
-        int(wait) if wait.isdigit() and len(wait) < 6 else None,
+        int(wait) if wait.isascii() and wait.isdigit() and len(wait) < 6 else None,
     )

@@ -8,10 +8,13 @@ import pytest
 from django.test import Client
 
 from authflows.inbound import client_documents
+from authflows.models import Connection
+from authflows.outbound import provider_http
 from servers.models import Server
 from tests.conftest import Cast, allow_private
-from tests.support.connecting import make_server
+from tests.support.connecting import begin, come_back, make_server
 from tests.support.document_host import DocumentHost, document_host
+from tests.support.faulty_provider import FaultyProvider
 from tests.support.oidc_provider import OidcProvider
 
 
@@ -36,3 +39,32 @@ def browser(client: Client, cast: Cast) -> Client:
 def drive(cast: Cast, oidc_provider: OidcProvider) -> Server:
     """A server whose people connect at the provider, with an app that was made there."""
     return make_server(cast, oidc_provider)
+
+
+@pytest.fixture
+def faulty() -> Iterator[FaultyProvider]:
+    """A provider that does what a test wants of it."""
+    with FaultyProvider() as provider:
+        yield provider
+
+
+@pytest.fixture
+def faulty_drive(cast: Cast, faulty: FaultyProvider) -> Server:
+    """A server whose people connect there."""
+    return make_server(cast, faulty, scopes=("files.read",), userinfo_endpoint=f"{faulty.issuer}/userinfo")
+
+
+@pytest.fixture
+def connected(browser: Client, cast: Cast, faulty_drive: Server, faulty: FaultyProvider) -> Connection:
+    """What the member has with that provider, which was well until now."""
+    come_back(browser, faulty.sign_in(begin(browser, cast, faulty_drive)))
+    found = Connection.objects.get()
+    assert found.account_label == "2001@example.com"
+    faulty.asked.clear()
+    return found
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The gateway waits for a provider no longer than a test can."""
+    monkeypatch.setattr(provider_http, "SECONDS", 0.3)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 from django.conf import settings
 from django.test import Client
@@ -12,10 +12,19 @@ from servers.models import AccessRule, AuthConfig, Server
 from servers.oauth_settings import OAuthSettings
 from servers.secrets.store import set_secret
 from tests.conftest import Cast, allow_private
-from tests.support.oidc_provider import OidcProvider
 
 
-def make_server(cast: Cast, provider: OidcProvider, **changes: Any) -> Server:
+class Provider(Protocol):
+    """A provider of the tests, real or faulty."""
+
+    issuer: str
+
+    def add_client(self, redirect_uri: str) -> tuple[str, str]: ...
+
+    def metadata(self) -> dict[str, Any]: ...
+
+
+def make_server(cast: Cast, provider: Provider, **changes: Any) -> Server:
     allow_private(provider.issuer)
     client_id, client_secret = provider.add_client(connect.callback_url())
     secret = set_secret(tenant=cast.tenant, group="drive", key="app", value=client_secret, actor="admin")
