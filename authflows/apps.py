@@ -20,6 +20,6 @@ class AuthflowsConfig(AppConfig):
 
 
 def _declare_provider(**_: Any) -> None:
-    from authflows.inbound import sso_settings
+    from authflows.inbound.identity import sso_settings
 
     sso_settings.sync()

@@ -9,8 +9,8 @@ from typing import Any
 from django import forms
 from django.core.exceptions import ValidationError
 
-from authflows.inbound import hand_made_clients, redirect_uris
-from authflows.inbound.client_metadata import clean_name
+from authflows.inbound.oauth import hand_made_clients, redirect_uris
+from authflows.inbound.oauth.client_metadata import clean_name
 from authflows.models import OAuthClient, RegistrationPolicy
 
 _LABEL = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"

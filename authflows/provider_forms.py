@@ -9,10 +9,10 @@ from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
 
 from authflows.client_forms import LinesField
-from authflows.inbound import people_from_claims as people
-from authflows.inbound import provider_check, provider_metadata
-from authflows.inbound.provider_check import Check
-from authflows.inbound.sso_presets import PRESETS, Kind
+from authflows.inbound.identity import people_from_claims as people
+from authflows.inbound.identity import provider_check, provider_metadata
+from authflows.inbound.identity.provider_check import Check
+from authflows.inbound.identity.sso_presets import PRESETS, Kind
 from authflows.models import Identity, IdentityProvider
 from authflows.models.identity import SIGNATURE_ALGORITHMS
 from servers.egress import parse_destination

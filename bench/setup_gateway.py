@@ -28,8 +28,8 @@ from django.db import transaction  # noqa: E402
 from django.utils import timezone  # noqa: E402
 from oauth2_provider.models import AccessToken, RefreshToken, set_token_value  # noqa: E402
 
-from authflows.inbound import approvals, tokens  # noqa: E402
 from authflows.inbound.api_keys import create_key  # noqa: E402
+from authflows.inbound.oauth import approvals, tokens  # noqa: E402
 from authflows.models import OAuthClient  # noqa: E402
 from servers.models import AccessRule, AuthConfig, Membership, PrivateDestination, Role, Server  # noqa: E402
 from servers.secrets.store import set_secret  # noqa: E402

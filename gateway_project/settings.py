@@ -171,7 +171,7 @@ AUTH_PASSWORD_VALIDATORS = [
 # The first hashes passwords. The last is for secrets that we make ourselves: see there.
 PASSWORD_HASHERS = [
     "django.contrib.auth.hashers.PBKDF2PasswordHasher",
-    "authflows.inbound.client_secrets.RandomSecretHasher",
+    "authflows.inbound.oauth.client_secrets.RandomSecretHasher",
 ]
 SESSION_ENGINE = "authflows.session_store"
 SESSION_COOKIE_NAME = "__Host-gatehouse" if HTTPS else "gatehouse"
@@ -190,7 +190,7 @@ ACCESS_TOKEN_SECONDS = env_int("GATEHOUSE_ACCESS_TOKEN_SECONDS", 15 * 60, minimu
 REFRESH_TOKEN_SECONDS = env_int("GATEHOUSE_REFRESH_TOKEN_SECONDS", 30 * 24 * 3600, minimum=3600)
 OAUTH2_PROVIDER_APPLICATION_MODEL = "authflows.OAuthClient"
 OAUTH2_PROVIDER = {
-    "OAUTH2_VALIDATOR_CLASS": "authflows.inbound.validator.Validator",
+    "OAUTH2_VALIDATOR_CLASS": "authflows.inbound.oauth.validator.Validator",
     "OIDC_ISS_ENDPOINT": PUBLIC_URL,
     # `offline_access` says nothing to us, but clients that asked for it want to see it granted.
     "SCOPES": {"mcp": "Use MCP servers", "offline_access": "Stay signed in"},
@@ -202,8 +202,8 @@ OAUTH2_PROVIDER = {
     "REFRESH_TOKEN_REUSE_PROTECTION": True,
     "CLIENT_SECRET_HASHER": "sha256_of_random",
     # Told from keys and JWTs by their shape.
-    "ACCESS_TOKEN_GENERATOR": "authflows.inbound.tokens.new_access_token",
-    "REFRESH_TOKEN_GENERATOR": "authflows.inbound.tokens.new_refresh_token",
+    "ACCESS_TOKEN_GENERATOR": "authflows.inbound.oauth.tokens.new_access_token",
+    "REFRESH_TOKEN_GENERATOR": "authflows.inbound.oauth.tokens.new_refresh_token",
     "PKCE_REQUIRED": True,
     "COMPLIANT_BCP_RFC9700_IMPLICIT_GRANT": True,
     "COMPLIANT_BCP_RFC9700_PASSWORD_GRANT": True,
@@ -217,7 +217,7 @@ OAUTH2_PROVIDER = {
     "COMPLIANT_BCP_RFC9700_PKCE_REQUIRED": True,
 }
 
-# --- One identity provider of the operator's (authflows/inbound/sso_settings.py) ---------------------
+# --- One identity provider of the operator's (authflows/inbound/identity/sso_settings.py) ---------------------
 
 
 def _sso() -> dict[str, Any] | None:

@@ -13,7 +13,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.text import Truncator
 
-from authflows.inbound import approvals
+from authflows.inbound.oauth import approvals
 from authflows.models import Approval
 from servers.admin.base import ReadOnlyAdmin, actor_of, confirm
 from servers.links import admin_url

@@ -19,7 +19,7 @@ from django.utils.safestring import SafeString
 from django.utils.text import Truncator
 
 from authflows.client_forms import ClientForm, HandMadeClientForm, NewClientForm, RegistrationPolicyForm
-from authflows.inbound import hand_made_clients, redirect_uris
+from authflows.inbound.oauth import hand_made_clients, redirect_uris
 from authflows.models import Approval, OAuthClient, RegistrationPolicy
 from servers import audit
 from servers.admin.base import AuditedAdmin, actor_of

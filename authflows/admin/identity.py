@@ -18,10 +18,10 @@ from django.urls import path
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 
-from authflows.inbound import my_identities, provider_check, sso, sso_preview
-from authflows.inbound.provider_secrets import forget_client_secret, store_client_secret
-from authflows.inbound.sso import Purpose
-from authflows.inbound.sso_presets import PRESETS
+from authflows.inbound.identity import my_identities, provider_check, sso, sso_preview
+from authflows.inbound.identity.provider_secrets import forget_client_secret, store_client_secret
+from authflows.inbound.identity.sso import Purpose
+from authflows.inbound.identity.sso_presets import PRESETS
 from authflows.models import AccountMapping, Identity, IdentityProvider, TeamMapping, VirtualAccount
 from authflows.provider_forms import IdentityForm, IdentityProviderForm, discovery_for
 from authflows.views.sso import to_provider

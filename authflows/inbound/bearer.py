@@ -16,12 +16,12 @@ from uuid import UUID
 from oauth2_provider.models import AccessToken, RefreshToken
 
 from authflows.inbound.api_keys import looks_like_key
-from authflows.inbound.identity_tokens import looks_like_jwt, principal_of, provider_of
+from authflows.inbound.identity.identity_tokens import looks_like_jwt, principal_of, provider_of
+from authflows.inbound.oauth.resources import parse
+from authflows.inbound.oauth.tokens import approval_behind, looks_like_access_token
 from authflows.inbound.principals import principal_for
 from authflows.inbound.refusals import Refusal as Refusal
 from authflows.inbound.refusals import Refused
-from authflows.inbound.resources import parse
-from authflows.inbound.tokens import approval_behind, looks_like_access_token
 from authflows.models import ApiKey, OAuthClient
 from servers import changes
 from servers.access import Principal

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from django.db import models
 from oauth2_provider.models import AbstractApplication
 
-from authflows.inbound import known_clients, redirect_uris
+from authflows.inbound.oauth import known_clients, redirect_uris
 
 
 def _texts(value: object) -> frozenset[str]:

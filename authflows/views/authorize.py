@@ -1,4 +1,4 @@
-"""`/authorize` and the approval page. Thin; the rules are in `authflows.inbound.authorization`."""
+"""`/authorize` and the approval page. Thin; the rules are in `authflows.inbound.oauth.authorization`."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_GET, require_http_methods
 
-from authflows.inbound import authorization, redirect_uris
-from authflows.inbound.authorization import Answer, TooMany, Unanswerable
 from authflows.inbound.my_servers import MyServer
+from authflows.inbound.oauth import authorization, redirect_uris
+from authflows.inbound.oauth.authorization import Answer, TooMany, Unanswerable
 from authflows.models import PendingSignIn
 from authflows.outbound.needs import Missing, Need
 from authflows.throttle import client_address

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.http import HttpRequest, JsonResponse
 
-from authflows.inbound import metadata, server_metadata
+from authflows.inbound.oauth import metadata, server_metadata
 from authflows.views.cors import any_origin
 
 # Short: an admin's switches show in them.

@@ -9,7 +9,8 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from authflows.inbound import approvals, my_sessions
+from authflows.inbound import my_sessions
+from authflows.inbound.oauth import approvals
 from authflows.views.my_keys import key_rows
 
 

@@ -10,8 +10,9 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from authflows.inbound import my_identities, sign_in, sso
-from authflows.inbound.sso import Purpose
+from authflows.inbound import sign_in
+from authflows.inbound.identity import my_identities, sso
+from authflows.inbound.identity.sso import Purpose
 from authflows.models import Identity
 from authflows.views.sso import to_provider
 

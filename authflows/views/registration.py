@@ -1,11 +1,11 @@
-"""`/register` (RFC 7591). Thin; the rules are in `authflows.inbound.registration`."""
+"""`/register` (RFC 7591). Thin; the rules are in `authflows.inbound.oauth.registration`."""
 
 from __future__ import annotations
 
 from django.http import HttpRequest, JsonResponse
 
-from authflows.inbound import registration
-from authflows.inbound.registration import Refused
+from authflows.inbound.oauth import registration
+from authflows.inbound.oauth.registration import Refused
 from authflows.throttle import client_address
 from authflows.views.cors import any_origin
 

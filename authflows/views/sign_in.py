@@ -9,8 +9,9 @@ from django.contrib.auth.views import LoginView, LogoutView, PasswordChangeView
 from django.http import HttpResponse
 from django.urls import reverse_lazy
 
-from authflows.inbound import first_admin, sso
-from authflows.inbound.authorization import redirect_target
+from authflows.inbound import first_admin
+from authflows.inbound.identity import sso
+from authflows.inbound.oauth.authorization import redirect_target
 from authflows.inbound.sign_in import NewPasswordForm, SignInForm, password_changed
 from authflows.views.csp import allow_form_target
 

@@ -1,4 +1,4 @@
-"""The two ends of a trip to an identity provider. Thin; the rules are in `authflows.inbound.sso`."""
+"""The two ends of a trip to an identity provider. Thin; the rules are in `authflows.inbound.identity.sso`."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from django.shortcuts import redirect, render
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_GET
 
-from authflows.inbound import my_identities, sso, sso_preview
-from authflows.inbound.sso import Purpose, Trip
-from authflows.inbound.sso_problems import SignInProblem
+from authflows.inbound.identity import my_identities, sso, sso_preview
+from authflows.inbound.identity.sso import Purpose, Trip
+from authflows.inbound.identity.sso_problems import SignInProblem
 from authflows.models import IdentityProvider
 
 

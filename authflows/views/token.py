@@ -9,8 +9,8 @@ from urllib.parse import parse_qsl
 from django.http import HttpRequest, HttpResponse, JsonResponse
 
 from authflows import throttle
-from authflows.inbound import token_endpoint
-from authflows.inbound.token_endpoint import Answer, Parameters, failure
+from authflows.inbound.oauth import token_endpoint
+from authflows.inbound.oauth.token_endpoint import Answer, Parameters, failure
 from authflows.views.cors import any_origin
 
 _LARGEST_FORM: Final = 64 * 1024

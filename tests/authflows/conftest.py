@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from django.test import Client
 
-from authflows.inbound import client_documents
+from authflows.inbound.oauth import client_documents
 from authflows.models import Connection
 from authflows.outbound import provider_http
 from servers.models import Server

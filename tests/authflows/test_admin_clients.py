@@ -16,8 +16,8 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from authflows.inbound import approvals
 from authflows.inbound.bearer import Unauthenticated, authenticate
+from authflows.inbound.oauth import approvals
 from authflows.models import Approval, OAuthClient, RegistrationPolicy
 from servers.models import AccessRule, AuditEvent, AuthConfig, Membership, Role, Server
 from tests.conftest import Cast

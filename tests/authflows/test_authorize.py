@@ -17,7 +17,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from oauth2_provider.models import Grant
 
-from authflows.inbound import approvals
+from authflows.inbound.oauth import approvals
 from authflows.models import Approval, OAuthClient, PendingSignIn
 from servers.models import AuditEvent, Server
 from tests.conftest import PASSWORD, Cast

@@ -16,8 +16,8 @@ from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
-from authflows.inbound import approvals, client_documents, known_clients
-from authflows.inbound.client_documents import Refused, read, resolve
+from authflows.inbound.oauth import approvals, client_documents, known_clients
+from authflows.inbound.oauth.client_documents import Refused, read, resolve
 from authflows.models import OAuthClient, RegistrationPolicy
 from servers.models import AuditEvent
 from tests.conftest import Cast

@@ -12,8 +12,8 @@ from django.conf import settings
 from django.utils import timezone
 from oauth2_provider.models import AccessToken, RefreshToken
 
-from authflows.inbound import approvals
 from authflows.inbound.bearer import Refusal, Unauthenticated, authenticate, still_signed_in
+from authflows.inbound.oauth import approvals
 from authflows.models import Approval, OAuthClient, VirtualAccount
 from proxy.pipeline import Knock, Prepared, prepare_again, prepare_call
 from servers import changes

@@ -13,7 +13,7 @@ import requests
 from django.test import Client
 from django.utils import timezone
 
-from authflows.inbound import approvals
+from authflows.inbound.oauth import approvals
 from authflows.models import Approval, Connection, PendingConnection, PendingSignIn
 from authflows.outbound import connect, connections
 from servers.models import AccessRule, AuditEvent, AuthConfig, PrivateDestination, Server

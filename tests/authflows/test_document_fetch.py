@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from authflows.inbound import client_documents, document_fetch
+from authflows.inbound.oauth import client_documents, document_fetch
 from tests.conftest import allow_private
 from tests.servers.test_egress import listening
 from tests.support.document_host import DocumentHost, known, reason

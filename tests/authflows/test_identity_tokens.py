@@ -17,7 +17,7 @@ from social_django.models import UserSocialAuth
 
 from authflows.inbound.api_keys import create_key
 from authflows.inbound.bearer import Refusal, Unauthenticated, authenticate
-from authflows.inbound.identity_tokens import LEEWAY_SECONDS, LONGEST_LIFE_SECONDS, looks_like_jwt
+from authflows.inbound.identity.identity_tokens import LEEWAY_SECONDS, LONGEST_LIFE_SECONDS, looks_like_jwt
 from authflows.inbound.virtual_accounts import create_virtual_account
 from authflows.models import AccountMapping, IdentityProvider, TeamMapping
 from servers import changes

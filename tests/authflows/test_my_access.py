@@ -14,9 +14,10 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from authflows.inbound import api_keys, approvals
+from authflows.inbound import api_keys
 from authflows.inbound.bearer import Unauthenticated, authenticate
 from authflows.inbound.my_sessions import browser_words
+from authflows.inbound.oauth import approvals
 from authflows.models import ApiKey, Approval, OAuthClient, SignInSession
 from authflows.session_store import digest_of
 from servers.models import AuditEvent

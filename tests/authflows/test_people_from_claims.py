@@ -10,7 +10,7 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
 from social_django.models import UserSocialAuth
 
-from authflows.inbound.people_from_claims import (
+from authflows.inbound.identity.people_from_claims import (
     Denial,
     Denied,
     groups_of,

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from authflows.inbound.redirect_uris import Accepted, Refused, check, is_loopback, matches, shown_host
+from authflows.inbound.oauth.redirect_uris import Accepted, Refused, check, is_loopback, matches, shown_host
 from authflows.models import OAuthClient
 
 CURSOR = "cursor://anysphere.cursor-mcp/oauth/callback"

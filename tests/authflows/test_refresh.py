@@ -13,8 +13,8 @@ from django.core.management import call_command
 from django.utils import timezone
 from oauth2_provider.models import AccessToken, Grant, RefreshToken
 
-from authflows.inbound import approvals
 from authflows.inbound.bearer import Refusal, Unauthenticated, authenticate
+from authflows.inbound.oauth import approvals
 from authflows.models import Approval, OAuthClient, RefreshReply
 from servers.access import Principal
 from servers.models import AuditEvent

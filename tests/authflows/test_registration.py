@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from oauth2_provider.models import get_access_token_model, get_refresh_token_model
 
-from authflows.inbound import registration
-from authflows.inbound.client_metadata import LONGEST_NAME, clean_name
+from authflows.inbound.oauth import registration
+from authflows.inbound.oauth.client_metadata import LONGEST_NAME, clean_name
 from authflows.models import Approval, OAuthClient, PendingSignIn, RegistrationPolicy
 from servers.models import AuditEvent
 from tests.conftest import Cast

@@ -14,8 +14,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from django.db import connections
 from jwt.algorithms import RSAAlgorithm
 
-from authflows.inbound import signing_keys
-from authflows.inbound.signing_keys import (
+from authflows.inbound.identity import signing_keys
+from authflows.inbound.identity.signing_keys import (
     FRESH_SECONDS,
     KINDS,
     REFETCH_SECONDS,

@@ -13,8 +13,8 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
 from django.test import Client
 
-from authflows.inbound import sso_settings
-from authflows.inbound.provider_secrets import client_secret_of
+from authflows.inbound.identity import sso_settings
+from authflows.inbound.identity.provider_secrets import client_secret_of
 from authflows.models import Identity, IdentityProvider, TeamMapping
 from servers.models import AuditEvent, Membership, StoredSecret
 from tests.authflows.test_sso import ORIGIN

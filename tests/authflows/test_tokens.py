@@ -17,8 +17,8 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from oauth2_provider.models import AccessToken, Grant, RefreshToken
 
-from authflows.inbound import approvals
 from authflows.inbound.bearer import Refusal, Unauthenticated, authenticate
+from authflows.inbound.oauth import approvals
 from authflows.models import Approval, OAuthClient
 from servers.access import Principal
 from servers.models import AuditEvent

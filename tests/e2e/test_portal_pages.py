@@ -9,7 +9,8 @@ from django.test import Client
 from django.utils import timezone
 from playwright.sync_api import Page, expect
 
-from authflows.inbound import api_keys, approvals
+from authflows.inbound import api_keys
+from authflows.inbound.oauth import approvals
 from authflows.models import ApiKey, Approval
 from servers.models import AccessRule, AuthConfig, Role, Server, ServerGroup
 from tests.conftest import PASSWORD, Cast

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from authflows.inbound.people_from_claims import person_for
+from authflows.inbound.identity.people_from_claims import person_for
 from authflows.models import IdentityProvider, TeamMapping
 from proxy.record import recorder
 from servers.models import Call, Server

@@ -9,7 +9,7 @@ import pytest
 from django.utils import timezone
 from oauth2_provider.models import AccessToken
 
-from authflows.inbound import approvals
+from authflows.inbound.oauth import approvals
 from authflows.models import Approval, OAuthClient, RefreshReply
 from servers.models import AccessRule, Call, Role, Server
 from tests.conftest import Cast

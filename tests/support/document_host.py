@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from authflows.inbound.client_documents import Refused, resolve
+from authflows.inbound.oauth.client_documents import Refused, resolve
 from authflows.models import OAuthClient
 from servers.egress import tls_context
 from tests.servers.test_egress import certificate

@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 from django.test import Client
 
-from authflows.inbound import approvals
+from authflows.inbound.oauth import approvals
 from authflows.models import Approval, OAuthClient
 from servers.models import Server
 

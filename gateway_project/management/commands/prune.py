@@ -9,7 +9,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
-from authflows.inbound import authorization, registration, sso, tokens
+from authflows.inbound.identity import sso
+from authflows.inbound.oauth import authorization, registration, tokens
 from authflows.models import OneTimeLink, SignInSession
 from authflows.outbound import maintenance
 from servers.models import Call, Change

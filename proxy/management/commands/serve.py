@@ -12,7 +12,7 @@ import uvicorn
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandParser
 
-from authflows.inbound import sso_settings
+from authflows.inbound.identity import sso_settings
 from proxy.http_server import LeanHttpProtocol
 
 

@@ -7,7 +7,7 @@ import time
 from django.utils import timezone
 from oauth2_provider.models import AccessToken
 
-from authflows.inbound import approvals
+from authflows.inbound.oauth import approvals
 from authflows.models import Approval
 
 

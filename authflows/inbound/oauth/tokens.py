@@ -19,7 +19,7 @@ from django.db import transaction
 from django.db.models import Q, QuerySet
 from oauth2_provider.models import AccessToken, Grant, RefreshToken
 
-from authflows.inbound.resources import parse
+from authflows.inbound.oauth.resources import parse
 from authflows.models import Approval, OAuthClient, RefreshReply
 from servers import audit, changes
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from django.db import transaction
 from oauth2_provider.generators import generate_client_secret
 
-from authflows.inbound.client_metadata import Described, clean_name
+from authflows.inbound.oauth.client_metadata import Described, clean_name
 from authflows.models import OAuthClient
 from servers import audit
 

@@ -14,9 +14,9 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
-from authflows.inbound import people_from_claims as people
-from authflows.inbound.sso import Trip, provider_with, providers
-from authflows.inbound.sso_problems import SignInProblem, denied, known_as
+from authflows.inbound.identity import people_from_claims as people
+from authflows.inbound.identity.sso import Trip, provider_with, providers
+from authflows.inbound.identity.sso_problems import SignInProblem, denied, known_as
 from authflows.models import Identity, IdentityProvider
 from authflows.session_store import SIGNED_IN
 from servers import audit

@@ -12,8 +12,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from authflows.inbound import redirect_uris
-from authflows.inbound.redirect_uris import Accepted, without_loopback_port
+from authflows.inbound.oauth import redirect_uris
+from authflows.inbound.oauth.redirect_uris import Accepted, without_loopback_port
 
 LONGEST_NAME: Final = 100
 MOST_REDIRECT_URIS: Final = 20

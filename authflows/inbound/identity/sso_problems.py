@@ -12,8 +12,8 @@ from social_core.exceptions import (
     SocialAuthBaseException,
 )
 
-from authflows.inbound import people_from_claims as people
-from authflows.inbound.people_from_claims import Denial
+from authflows.inbound.identity import people_from_claims as people
+from authflows.inbound.identity.people_from_claims import Denial
 from authflows.models import IdentityProvider
 from servers.errors import GatewayError
 from servers.request_id import current_request_id

@@ -33,9 +33,9 @@ from social_core.utils import cache, constant_time_compare, http_error, redact_r
 from social_django.models import DjangoStorage
 from social_django.strategy import DjangoStrategy
 
-from authflows.inbound.provider_http import TooLarge, exchange
-from authflows.inbound.provider_metadata import BadMetadata, check_metadata, metadata_url
-from authflows.inbound.provider_secrets import client_secret_of
+from authflows.inbound.identity.provider_http import TooLarge, exchange
+from authflows.inbound.identity.provider_metadata import BadMetadata, check_metadata, metadata_url
+from authflows.inbound.identity.provider_secrets import client_secret_of
 from authflows.models import IdentityProvider
 from servers.errors import GatewayError
 

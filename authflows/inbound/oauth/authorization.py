@@ -25,9 +25,10 @@ from oauth2_provider.oauth2_backends import get_oauthlib_core
 from oauthlib.oauth2.rfc6749 import errors
 
 from authflows import throttle
-from authflows.inbound import approvals, client_documents, my_servers, redirect_uris
+from authflows.inbound import my_servers
 from authflows.inbound.my_servers import MyServer
-from authflows.inbound.resources import parse
+from authflows.inbound.oauth import approvals, client_documents, redirect_uris
+from authflows.inbound.oauth.resources import parse
 from authflows.models import OAuthClient, PendingSignIn
 from authflows.outbound.needs import Missing, missing
 from authflows.throttle import Limit, Rate

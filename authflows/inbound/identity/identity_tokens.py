@@ -21,8 +21,9 @@ import jwt
 from django.contrib.auth import get_user_model
 from jiter import from_json
 
-from authflows.inbound import resources, signing_keys
-from authflows.inbound.people_from_claims import Denied, claim_at, person_for, subject_of, sync_teams
+from authflows.inbound.identity import signing_keys
+from authflows.inbound.identity.people_from_claims import Denied, claim_at, person_for, subject_of, sync_teams
+from authflows.inbound.oauth import resources
 from authflows.inbound.principals import principal_for
 from authflows.inbound.refusals import Refusal, Refused
 from authflows.models import AccountMapping, IdentityProvider

@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from authflows.inbound import client_metadata, document_fetch, known_clients, redirect_uris, registration
-from authflows.inbound.client_metadata import Described, Malformed
+from authflows.inbound.oauth import client_metadata, document_fetch, known_clients, redirect_uris, registration
+from authflows.inbound.oauth.client_metadata import Described, Malformed
 from authflows.models import OAuthClient, RegistrationPolicy
 from servers import audit
 

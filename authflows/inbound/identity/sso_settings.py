@@ -11,7 +11,7 @@ from typing import Any, Final
 from django.conf import settings
 from django.db import OperationalError, ProgrammingError, connections, transaction
 
-from authflows.inbound.sso_presets import PRESETS, Kind
+from authflows.inbound.identity.sso_presets import PRESETS, Kind
 from authflows.models import IdentityProvider
 from servers import audit
 from servers.tenancy import default_tenant

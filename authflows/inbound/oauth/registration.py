@@ -18,9 +18,9 @@ from oauth2_provider.generators import generate_client_secret
 from oauth2_provider.models import get_access_token_model, get_refresh_token_model
 
 from authflows import throttle
-from authflows.inbound import client_metadata
-from authflows.inbound.client_metadata import Described, Malformed
-from authflows.inbound.server_metadata import AUTH_METHODS, GRANT_TYPES, SCOPES
+from authflows.inbound.oauth import client_metadata
+from authflows.inbound.oauth.client_metadata import Described, Malformed
+from authflows.inbound.oauth.server_metadata import AUTH_METHODS, GRANT_TYPES, SCOPES
 from authflows.models import Approval, OAuthClient, PendingSignIn, RegistrationPolicy
 from authflows.throttle import Limit, Rate
 from servers import audit

@@ -9,8 +9,8 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from authflows.inbound import tokens
-from authflows.inbound.resources import resources_of
+from authflows.inbound.oauth import tokens
+from authflows.inbound.oauth.resources import resources_of
 from authflows.models import Approval, OAuthClient, PendingSignIn
 from servers import audit
 from servers.models import Server

@@ -20,9 +20,9 @@ from social_core.exceptions import SocialAuthBaseException
 from social_django.models import Association, Nonce
 
 from authflows import throttle
-from authflows.inbound import people_from_claims as people
-from authflows.inbound.sso_backends import Answer, ProviderBackend, backend_for
-from authflows.inbound.sso_problems import (
+from authflows.inbound.identity import people_from_claims as people
+from authflows.inbound.identity.sso_backends import Answer, ProviderBackend, backend_for
+from authflows.inbound.identity.sso_problems import (
     SignInProblem,
     denied,
     disabled,

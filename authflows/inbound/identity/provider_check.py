@@ -8,15 +8,15 @@ from typing import Any, Final
 import requests
 from urllib3.exceptions import HTTPError
 
-from authflows.inbound.provider_http import SECONDS, TooLarge, exchange
-from authflows.inbound.provider_metadata import (
+from authflows.inbound.identity.provider_http import SECONDS, TooLarge, exchange
+from authflows.inbound.identity.provider_metadata import (
     BadMetadata,
     Endpoints,
     check_metadata,
     issuer_problem,
     metadata_url,
 )
-from authflows.inbound.provider_secrets import client_secret_of
+from authflows.inbound.identity.provider_secrets import client_secret_of
 from authflows.models import IdentityProvider
 from servers.errors import DestinationRefused, PrivateAddress, SecretUnavailable
 

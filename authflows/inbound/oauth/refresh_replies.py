@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from authflows.inbound.tokens import digest_of
+from authflows.inbound.oauth.tokens import digest_of
 from authflows.models import OAuthClient, RefreshReply
 
 LIFETIME: Final = timedelta(seconds=60)

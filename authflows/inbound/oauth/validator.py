@@ -18,8 +18,8 @@ from oauth2_provider.models import Grant, RefreshToken
 from oauth2_provider.oauth2_validators import OAuth2Validator
 from oauthlib.oauth2.rfc6749 import errors
 
-from authflows.inbound import refresh_replies, tokens
-from authflows.inbound.resources import parse
+from authflows.inbound.oauth import refresh_replies, tokens
+from authflows.inbound.oauth.resources import parse
 from authflows.models import OAuthClient
 from servers import audit
 

@@ -10,10 +10,10 @@ from urllib.parse import urlencode
 from django.contrib import admin
 from django.http import HttpRequest
 
-from authflows.inbound import people_from_claims as people
-from authflows.inbound import sso
-from authflows.inbound.sso import Trip
-from authflows.inbound.sso_problems import SignInProblem, denied, disabled
+from authflows.inbound.identity import people_from_claims as people
+from authflows.inbound.identity import sso
+from authflows.inbound.identity.sso import Trip
+from authflows.inbound.identity.sso_problems import SignInProblem, denied, disabled
 from authflows.models import Identity, IdentityProvider
 from servers.links import admin_url
 from servers.people import person_label

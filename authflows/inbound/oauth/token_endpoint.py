@@ -16,8 +16,8 @@ from oauth2_provider.settings import oauth2_settings
 from oauthlib.oauth2 import OAuth2Error
 
 from authflows import throttle
-from authflows.inbound import client_authentication, refresh_replies, tokens
-from authflows.inbound.validator import RepeatedRefresh, Validator
+from authflows.inbound.oauth import client_authentication, refresh_replies, tokens
+from authflows.inbound.oauth.validator import RepeatedRefresh, Validator
 from authflows.models import OAuthClient
 from authflows.throttle import Limit, Rate
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from django.conf import settings
 
-from authflows.inbound.resources import parse, resource_of
+from authflows.inbound.oauth.resources import parse, resource_of
 
 
 def protected_resource(path: str) -> dict[str, Any] | None:
