@@ -248,10 +248,12 @@ def _failed(connection: Connection, failure: TokenFailure) -> Refreshed | NotRef
     )
     with transaction.atomic():
         if dead:
-            kept = row.update(
+            lost = row.filter(state=Connection.State.CONNECTED).update(
                 state=Connection.State.NEEDS_RECONNECT, last_error=failure.code[:50], lease_until=None, retry_at=None
             )
-            if kept:
+            # With its registration all connections of a client are marked, this one too.
+            kept = lost or row.count()
+            if lost:
                 changes.record("connection", connection.pk)
                 audit.record(
                     audit.Action.CONNECTION_LOST,

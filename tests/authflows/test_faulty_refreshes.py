@@ -219,6 +219,7 @@ def test_a_registration_that_the_provider_purged_is_forgotten_and_people_connect
     assert isinstance(outcome, connections.NotRefreshed)
     assert (outcome.dead, outcome.code) == (True, "invalid_client")
     assert UpstreamClient.objects.get().lost_at is not None
+    assert AuditEvent.objects.filter(action="connection:lost").count() == 1
     text = browser.get("/portal/connections/").content.decode()
     assert "no longer knows the gateway as a client" in text
     assert "Connect again" in text
