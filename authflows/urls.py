@@ -6,7 +6,17 @@ from django.contrib.auth.decorators import login_not_required
 from django.urls import path
 from django.views.generic import RedirectView
 
-from authflows.views import connections, first_admin, my_access, my_identities, my_keys, my_servers, sign_in, sso
+from authflows.views import (
+    connections,
+    first_admin,
+    my_access,
+    my_identities,
+    my_keys,
+    my_servers,
+    own_keys,
+    sign_in,
+    sso,
+)
 
 urlpatterns = [
     path("", login_not_required(RedirectView.as_view(pattern_name="portal")), name="home"),
@@ -31,6 +41,8 @@ urlpatterns = [
     path("portal/connections/", connections.mine, name="my-connections"),
     path("portal/connections/<uuid:connection_id>/revoke/", connections.revoke, name="my-connection-revoke"),
     path("portal/servers/<slug:tenant>/<slug:slug>/connect/", connections.connect_now, name="connect-now"),
+    path("portal/servers/<slug:tenant>/<slug:slug>/own-key/", own_keys.enter, name="own-key"),
+    path("portal/own-keys/<uuid:key_id>/remove/", own_keys.remove, name="own-key-remove"),
     path("portal/keys/", my_keys.keys, name="my-keys"),
     path("portal/keys/new/", my_keys.new_key, name="my-key-new"),
     path("portal/keys/<uuid:key_id>/revoke/", my_keys.revoke_key, name="my-key-revoke"),

@@ -170,7 +170,7 @@ def clean_value(placeholder: Placeholder, typed: str) -> CleanValue:
     value, note = typed.strip(), ""
     scheme = placeholder.before.strip()
     for known, end in ((placeholder.header, ":"), (scheme, " ")):
-        if known and value[: len(known) + 1].lower() == f"{known}{end}".lower():
+        if known and f"{value} "[: len(known) + 1].lower() == f"{known}{end}".lower():
             value = value[len(known) + 1 :].strip()
             note = f"{placeholder.label}: “{known}” in front of it was left out, because the gateway adds it."
     if not value:

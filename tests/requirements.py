@@ -34,6 +34,8 @@ FEATURES: Final = {
     "F-305": "Revoke at any time, here at once, at the provider where it offers that",
     "F-306": "Tokens sealed at rest, refreshed once, a failed refresh explained",
     "F-307": "The gateway registers itself at a provider, by its document or dynamically",
+    "F-308": "A key of one's own for a server, with named placeholders: entered once, tested before it is kept",
+    "F-309": "A manager sets another's or a program's key, or one over a shared header; end, comment, last use",
     "F-312": "Connect again as another account; step-up",
     "F-313": "A provider's quirks are fields: parameters, client authentication, no PKCE, no resource, no expires_in",
     "F-314": "“Not connected” reaches the person whatever the client can do",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 from django.utils import timezone
 
-from authflows.inbound.my_servers import servers_of
 from authflows.models import Connection, ConnectLink
 from authflows.outbound.connections import explain
 from authflows.outbound.needs import Missing, missing_connection
@@ -50,21 +51,19 @@ class MyConnection:
         return explain(self.connection.last_error)
 
 
-def connections_of(user: Any) -> list[MyConnection]:
-    """The person's connections, and the servers that they could connect to, by name; a bounded number of queries.
+def connections_of(user: Any, usable: Mapping[UUID, Server]) -> list[MyConnection]:
+    """The person's connections, and those of the servers that they may use which could be connected; two queries.
 
     A connection to a server that they may no longer use is listed too: it is theirs to revoke.
     """
     rows = Connection.objects.filter(user=user).select_related("server__tenant", "server__auth_config", "client")
     held = {connection.server_id: connection for connection in rows}
-    usable = {item.server.pk: item.server for item in servers_of(user)}
     found = {server_id: connection.server for server_id, connection in held.items()}
     for config in AuthConfig.objects.filter(server__in=usable, method=AuthConfig.Method.OAUTH2):
         server = usable[config.server_id]
         server.auth_config = config
         found[server.pk] = server
-    shown = (_shown(server, held.get(server_id)) for server_id, server in found.items())
-    return sorted(shown, key=lambda item: item.server.name.casefold())
+    return [_shown(server, held.get(server_id)) for server_id, server in found.items()]
 
 
 def connection_to(user: Any, server: Server) -> MyConnection | None:

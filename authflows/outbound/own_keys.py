@@ -124,13 +124,15 @@ def enter(
     expires_at: datetime | None = None,
     comment: str = "",
     keep_untested: bool = False,
+    for_others: bool = False,
 ) -> Kept | NotKept:
     """Try the values at `server` (with tenant and auth_config) and keep them in place of what `user` had.
 
-    `actor` is the person who entered them: `user`, or a manager. Blocks while the server answers.
+    `actor` is the person who entered them; `for_others` says that they manage the server, as only such a person may
+    set something else than a shared header. Blocks while the server answers.
     """
     config = getattr(server, "auth_config", None)
-    if config is None or not asked_of(server):
+    if config is None or not asked_of(server) or (config.method == Method.SHARED_HEADER and not for_others):
         return NotKept("setup", f"{server.name} takes no keys of people's own any more. Go back to its page.")
     if wait := throttle.take([Limit("own key", f"{actor.pk}:{server.pk}", _ATTEMPTS)], now=timezone.now()):
         return NotKept("wait", f"That was tried many times. Wait {wait} seconds, then enter it again.")

@@ -5,16 +5,18 @@ from __future__ import annotations
 from django.contrib.auth.decorators import login_not_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_GET, require_http_methods
 
 from authflows.inbound.my_servers import MyServer
 from authflows.inbound.oauth import authorization, redirect_uris
 from authflows.inbound.oauth.authorization import Answer, TooMany, Unanswerable
 from authflows.models import PendingSignIn
-from authflows.outbound.needs import Missing, Need
+from authflows.outbound.needs import Missing, Need, missing
 from authflows.throttle import client_address
 from authflows.views.connect import depart
 from authflows.views.csp import allow_form_target
+from authflows.views.own_key_forms import OwnKeyForm
 
 
 @login_not_required
@@ -37,6 +39,7 @@ def authorize(request: HttpRequest) -> HttpResponse:
     return redirect("authorize-pending", begun.pk)
 
 
+@sensitive_post_parameters()
 @require_http_methods(["GET", "HEAD", "POST"])
 def pending(request: HttpRequest, pending_id: str) -> HttpResponse:
     """The pages of one request: the question, and what is still to be done after it."""
@@ -60,11 +63,13 @@ def pending(request: HttpRequest, pending_id: str) -> HttpResponse:
 
 def _decided(request: HttpRequest, asked: PendingSignIn, item: MyServer | None) -> HttpResponse:
     decision = request.POST.get("decision")
-    if item is None or decision not in ("approve", "connect"):
+    if item is None or decision not in ("approve", "connect", "key"):
         answer = authorization.deny(asked, request.user)
         return _to_client(answer) if answer else _ended(request)
     if decision == "approve":
         outcome = authorization.approve(asked, request.user, item)
+    elif asked.approved_at is not None and decision == "key":
+        return _own_key(request, asked, item)
     elif asked.approved_at is not None:
         outcome = authorization.go_on(asked, request.user, item)
     else:
@@ -81,8 +86,27 @@ def _next(
         return _ended(request)
     if isinstance(outcome, Answer):
         return _to_client(outcome)
+    if outcome.need is Need.OWN_KEY:
+        return _ask_for_key(request, asked, outcome, OwnKeyForm(server=item.server, user=request.user))
     context = {"asked": asked, "client": asked.client, "server": item.server, "missing": outcome}
     response = render(request, "authflows/connect_step.html", context)
+    allow_form_target(response, asked.redirect_uri)
+    return response
+
+
+def _own_key(request: HttpRequest, asked: PendingSignIn, item: MyServer) -> HttpResponse:
+    """The person's own key, tested before it is kept; then whatever comes next."""
+    still_missing = missing(request.user, item.server)
+    if still_missing is not None and still_missing.need is Need.OWN_KEY:
+        form = OwnKeyForm(request.POST, server=item.server, user=request.user)
+        if not form.is_valid() or form.keep(actor=request.user) is None:
+            return _ask_for_key(request, asked, still_missing, form)
+    return _next(request, asked, item, authorization.go_on(asked, request.user, item))
+
+
+def _ask_for_key(request: HttpRequest, asked: PendingSignIn, wanted: Missing, form: OwnKeyForm) -> HttpResponse:
+    context = {"asked": asked, "client": asked.client, "server": form.server, "missing": wanted, "form": form}
+    response = render(request, "authflows/own_key_step.html", context)
     allow_form_target(response, asked.redirect_uri)
     return response
 

@@ -7,20 +7,30 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils import timezone
+from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from authflows.inbound import my_servers
 from authflows.models import Connection, ConnectLink
 from authflows.outbound import connections, my_connections
-from authflows.outbound.needs import missing
+from authflows.outbound.my_connections import MyConnection
+from authflows.outbound.my_own_keys import MyOwnKey, own_keys_of
+from authflows.outbound.needs import Missing, Need, missing
 from authflows.views.connect import depart
+from authflows.views.own_key_forms import OwnKeyForm
+from authflows.views.own_keys import say_kept
 from servers.models import Server
 
 
 @require_safe
 def mine(request: HttpRequest) -> HttpResponse:
-    """Every connection of the person, and what could be connected."""
-    context = {"items": my_connections.connections_of(request.user)}
+    """Every connection and own key of the person, and what could be connected or entered."""
+    usable = {item.server.pk: item.server for item in my_servers.servers_of(request.user)}
+    items: list[MyConnection | MyOwnKey] = [
+        *my_connections.connections_of(request.user, usable),
+        *own_keys_of(request.user, usable),
+    ]
+    context = {"items": sorted(items, key=lambda item: item.server.name.casefold())}
     return render(request, "portal/connections.html", context)
 
 
@@ -54,6 +64,7 @@ def revoke(request: HttpRequest, connection_id: object) -> HttpResponse:
     return redirect("my-connections")
 
 
+@sensitive_post_parameters()
 @require_http_methods(["GET", "HEAD", "POST"])
 def link(request: HttpRequest, link_id: str) -> HttpResponse:
     """The page that a client was told to open for the person who called it (CP-1 to CP-6)."""
@@ -70,11 +81,22 @@ def link(request: HttpRequest, link_id: str) -> HttpResponse:
     still_missing = missing(request.user, server)
     if still_missing is None:
         return render(request, "authflows/connected.html", {"server": server})
+    if still_missing.need is Need.OWN_KEY:
+        return _own_key(request, found, still_missing)
     if request.method == "POST":
         return depart(request, server, return_to=request.path)
     context = {"link": found, "server": server, "missing": still_missing}
     context["item"] = my_connections.connection_to(request.user, server)
     return render(request, "authflows/connect_link.html", context)
+
+
+def _own_key(request: HttpRequest, found: ConnectLink, still_missing: Missing) -> HttpResponse:
+    form = OwnKeyForm(request.POST if request.method == "POST" else None, server=found.server, user=request.user)
+    if request.method == "POST" and form.is_valid() and (kept := form.keep(actor=request.user)):
+        say_kept(request, form, kept)
+        return redirect("connect-link", found.pk)
+    context = {"link": found, "server": found.server, "missing": still_missing, "form": form}
+    return render(request, "authflows/own_key_link.html", context)
 
 
 def _server(request: HttpRequest, tenant: str, slug: str) -> Server:

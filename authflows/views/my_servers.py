@@ -11,6 +11,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 from authflows.inbound import how_to_use, my_servers
 from authflows.inbound.how_to_use import Target
 from authflows.outbound.my_connections import connection_to
+from authflows.outbound.my_own_keys import own_key_for
 from authflows.views.key_forms import NewKeyForm
 from authflows.views.my_keys import warn_made_before
 
@@ -55,6 +56,7 @@ def server(request: HttpRequest, tenant: str, slug: str) -> HttpResponse:
         "item": item,
         "server": found,
         "mine": connection_to(request.user, found),
+        "my_key": own_key_for(request.user, found),
         "methods": how_to_use.methods(target, key=token),
         "open_method": "key" if request.method == "POST" else "",
         "form": form,
