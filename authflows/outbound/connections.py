@@ -34,7 +34,7 @@ from servers.sealing import KeyRing, Sealer, SealError
 
 log = logging.getLogger(__name__)
 
-_PURPOSE: Final = "connection"
+PURPOSE: Final = "connection"
 _LEASE: Final = timedelta(seconds=PROVIDER_SECONDS + 10)
 _POLL_SECONDS: Final = 0.05
 _BACKOFF_SECONDS: Final = (5, 15, 60, 300)
@@ -76,7 +76,7 @@ class Revoked:
 
 @lru_cache(maxsize=2)
 def _sealer(ring: KeyRing) -> Sealer:
-    return ring.sealer(_PURPOSE)
+    return ring.sealer(PURPOSE)
 
 
 def origin_of(url: str) -> str:

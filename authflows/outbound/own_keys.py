@@ -32,7 +32,7 @@ from servers.own_header import CleanValue, OwnHeaderSettings, Placeholder, Value
 from servers.sealing import KeyRing, Sealer, SealError
 from servers.secrets.resolver import fill
 
-_PURPOSE: Final = "own-key"
+PURPOSE: Final = "own-key"
 # Each attempt is a request to the server: a person needs a few, a guesser many.
 _ATTEMPTS: Final = Rate(20, 600)
 Method = AuthConfig.Method
@@ -65,7 +65,7 @@ class OpenedKey:
 
 @lru_cache(maxsize=2)
 def _sealer(ring: KeyRing) -> Sealer:
-    return ring.sealer(_PURPOSE)
+    return ring.sealer(PURPOSE)
 
 
 def asked_of(server: Server) -> tuple[Placeholder, ...]:

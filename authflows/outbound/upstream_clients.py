@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Final
 
 from django.conf import settings
 
@@ -12,21 +13,22 @@ from servers.errors import SecretUnavailable
 from servers.sealing import KeyRing, Sealer, SealError
 from servers.secrets.resolver import fill
 
-_PURPOSE = "upstream-client"
+PURPOSE: Final = "upstream-client"
 
 
 @lru_cache(maxsize=2)
 def _sealer(ring: KeyRing) -> Sealer:
-    return ring.sealer(_PURPOSE)
+    return ring.sealer(PURPOSE)
 
 
-def _context(client: UpstreamClient) -> str:
+def seal_context(client: UpstreamClient) -> str:
+    """Associated data of the sealed secret."""
     return f"authflows_upstreamclient:{client.id}:secret"
 
 
 def seal_secret(client: UpstreamClient, secret: str) -> None:
     """Put a secret that the provider gave us at registration into the row (unsaved), sealed."""
-    client.sealed_secret = _sealer(settings.KEY_RING).seal(secret.encode(), _context(client)) if secret else ""
+    client.sealed_secret = _sealer(settings.KEY_RING).seal(secret.encode(), seal_context(client)) if secret else ""
 
 
 def facts_of(client: UpstreamClient) -> ClientFacts:
@@ -40,7 +42,7 @@ def _secret(client: UpstreamClient) -> str:
     if not client.sealed_secret:
         return ""
     try:
-        return _sealer(settings.KEY_RING).open(client.sealed_secret, _context(client)).decode()
+        return _sealer(settings.KEY_RING).open(client.sealed_secret, seal_context(client)).decode()
     except SealError as error:
         raise SecretUnavailable(
             f"The gateway's secret at {client.issuer} cannot be opened with the present key ring. Register again.",
