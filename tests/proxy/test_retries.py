@@ -109,6 +109,8 @@ def test_a_connection_that_the_upstream_closed_in_time_is_not_used_for_a_call(ga
         for _ in range(5):
             assert caller.post(message("tools/list")).status == 200
         upstream.script = lambda request: json_answer({}, Connection="close")
+        # One that may be repeated: the end of the last connection may still be on its way to the gateway.
+        assert caller.post(message("tools/list")).status == 200
         for _ in range(5):
             assert caller.post(tool_call("echo")).status == 200
         assert upstream.connections >= 5
