@@ -172,8 +172,10 @@ class FaultyProvider:
         with self._lock:
             self.asked.append(asked)
         wrong = self.replies[asked.path](asked) if asked.path in self.replies else None
-        if wrong is not None:
-            return wrong
+        return wrong if wrong is not None else self.right_answer(asked)
+
+    def right_answer(self, asked: Asked) -> Reply:
+        """What it says when nobody interferes; tokens that it gives hold from now on."""
         known: dict[str, Callable[[Asked], Reply]] = {
             "/.well-known/oauth-authorization-server": lambda _: as_json(self.metadata()),
             "/register": self._register,

@@ -27,15 +27,37 @@ def database_url() -> str:
 
 def run_elsewhere(code: str) -> str:
     """Run Python code in a new process with Django set up on the test database; returns what it printed."""
+    return finish(begin_elsewhere(code))
+
+
+def begin_elsewhere(code: str) -> subprocess.Popen[str]:
+    """The same without waiting. Code that says `input()` goes on from there with `finish`, or a line of its own."""
     environment = {**os.environ, "DATABASE_URL": database_url(), "GATEHOUSE_DATA_DIR": str(settings.DATA_DIR)}
-    done = subprocess.run(
+    return subprocess.Popen(
         [sys.executable, "-c", f"import django; django.setup()\n{code}"],
         cwd=ROOT,
         env={**environment, "DJANGO_SETTINGS_MODULE": "gateway_project.settings"},
-        capture_output=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=120,
-        check=False,
     )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+
+
+def go_on(process: subprocess.Popen[str]) -> None:
+    """Let code that waits in `input()` go on."""
+    assert process.stdin is not None
+    process.stdin.write("\n")
+    process.stdin.flush()
+
+
+def finish(process: subprocess.Popen[str]) -> str:
+    """Wait for the end; returns what was printed."""
+    try:
+        printed, complaints = process.communicate("\n", timeout=120)
+    except BaseException:
+        process.kill()
+        process.wait(10)
+        raise
+    assert process.returncode == 0, complaints
+    return printed
