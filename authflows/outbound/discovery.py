@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 from django.conf import settings
 
 from authflows.outbound import challenge
-from authflows.outbound.endpoints import address_problem, browser_problem, origin_of, reach_problem
 from authflows.outbound.provider_http import Reply, Unreachable, exchange
+from servers.endpoints import address_problem, browser_problem, origin_of, reach_problem
 from servers.oauth_settings import OAuthSettings
 
 _ROLE: Final = "discovery"

@@ -15,10 +15,10 @@ from django.utils import timezone
 
 from authflows.models import Connection, UpstreamClient
 from authflows.outbound import client_document
-from authflows.outbound.endpoints import address_problem
 from authflows.outbound.provider_http import SECONDS, Unreachable, exchange
 from authflows.outbound.upstream_clients import seal_secret
 from servers import audit, changes
+from servers.endpoints import address_problem
 from servers.models import Server
 from servers.oauth_settings import OAuthSettings
 
