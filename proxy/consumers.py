@@ -16,13 +16,26 @@ from channels.consumer import AsyncConsumer
 from django.conf import settings
 
 from authflows.inbound.bearer import Unauthenticated
-from proxy import browsers, errors, runtime, threads
-from proxy.forward import BodyCut, forward
+from authflows.outbound.credential_results import Kind as CredentialKind
+from proxy import browsers, errors, not_connected, opening, request_state, runtime, threads
+from proxy.forward import BodyCut, forward, say
 from proxy.in_flight import ActiveCall, EndedBy, Phase, changes_seen
 from proxy.messages import Kind, Rejected, is_modern, peek
-from proxy.pipeline import Knock, NoCredential, NotAllowed, Outcome, Prepared, UnknownServer, prepare_call
+from proxy.pipeline import (
+    NoCredential,
+    NotAllowed,
+    NotConnected,
+    NoToken,
+    Outcome,
+    Prepared,
+    TokenDue,
+    UnknownServer,
+    prepare_call,
+    prepare_loading,
+)
 from proxy.record import CallRow, recorder
 from proxy.request_head import RequestHead, request_head
+from proxy.upstream_refusal import Refused
 from servers import changes
 from servers.request_id import set_request_id
 
@@ -34,6 +47,9 @@ _BODY_SECONDS: Final = 60.0
 _SMALLEST_SETTING: Final = 1024
 _BODY_QUICK_SECONDS: Final = 1.0
 _FAREWELL_SECONDS: Final = 1.0
+# What can be somebody's own, so that a server may have been "not connected" for them a moment ago.
+_PERSONAL: Final = (CredentialKind.CONNECTION, CredentialKind.OWN_KEY)
+_STATE: Final = request_state.PREFIX.encode()
 _started = False
 
 
@@ -88,7 +104,7 @@ class McpConsumer(AsyncConsumer):
                 await call.answer(*errors.render(errors.BROKEN, call.message.id))
         finally:
             here.in_flight.end(call)
-            recorder.add(_row(call))
+            recorder.add(_row(call), call.prepared.credential if call.prepared is not None else None)
 
 
 async def _serve(call: ActiveCall, here: runtime.Runtime, head: RequestHead) -> None:
@@ -126,32 +142,72 @@ async def _serve(call: ActiveCall, here: runtime.Runtime, head: RequestHead) -> 
             _note_caller(call, outcome)
         message = peek(headers, body)
         if isinstance(message, Rejected):
-            if isinstance(outcome, Prepared):
-                return await _reject(call, outcome, message)
+            if isinstance(outcome, Prepared | NotConnected):
+                return await _reject(call, message)
         else:
             call.message, modern = message, message.modern
     elif call.http_method in ("GET", "DELETE"):
         modern = is_modern(headers.get(b"mcp-protocol-version", b"").decode("latin-1"))
     else:
         return await _refuse(call, errors.method_not_allowed(call.http_method))
+    sealed = headers.get(b"mcp-session-id")
+    if modern or call.message.method == "initialize":
+        sealed = None
+    if isinstance(outcome, NotConnected):
+        return await _serve_unconnected(call, here, outcome, body, sealed)
     if not isinstance(outcome, Prepared):
         return await _refuse_caller(call, outcome)
     call.prepared = outcome
     call.decision = "allowed"
-    session = None
-    sealed = headers.get(b"mcp-session-id")
-    if sealed is not None and not modern and call.message.method != "initialize":
+    try:
+        await _serve_prepared(call, here, head, outcome, body, sealed)
+    except Refused as refused:
+        if not isinstance(refused.outcome, NotConnected):
+            return await _refuse_caller(call, refused.outcome)
+        await _serve_unconnected(call, here, refused.outcome, body, sealed)
+
+
+async def _serve_prepared(
+    call: ActiveCall, here: runtime.Runtime, head: RequestHead, prepared: Prepared, body: bytes, sealed: bytes | None
+) -> None:
+    """Send the call on its way. Raises Refused when its caller's credential is refused."""
+    upstream_session = None
+    message = call.message
+    if message.method == "initialize":
+        call.opens_pages = not_connected.opens_pages(opening.parameters_of(body), modern=False)
+    if sealed is not None:
         session = here.sessions.open(
-            sealed,
-            principal=outcome.principal,
-            server=outcome.server,
-            credential=outcome.credential,
-            now=time(),
+            sealed, principal=prepared.principal, server=prepared.server, credential=prepared.credential, now=time()
         )
         if session is None:
             return await _refuse(call, errors.SESSION_NOT_FOUND)
+        upstream_session = session.upstream_id
+        if session.member:
+            if not_connected.is_connect_tool(message, prepared.server):
+                return await not_connected.already_connected(call, prepared.server)
+            found = await opening.resumed(call, here, session, head)
+            if found is None:
+                return
+            upstream_session, head = found
+    elif message.modern and prepared.credential.kind in _PERSONAL:
+        if not_connected.is_connect_tool(message, prepared.server) and _STATE not in body:
+            return await not_connected.already_connected(call, prepared.server)
+        if _STATE in body:
+            again = await not_connected.resumed(call, here, body)
+            if again is None:
+                return
+            if not_connected.is_connect_tool(message, prepared.server):
+                return await not_connected.already_connected(call, prepared.server)
+            body = again
     call.watchable = True
-    await forward(call, here, head, session, body)
+    await forward(call, here, head, upstream_session, body)
+
+
+async def _serve_unconnected(
+    call: ActiveCall, here: runtime.Runtime, outcome: NotConnected, body: bytes, sealed: bytes | None
+) -> None:
+    call.decision = "allowed"
+    await not_connected.serve(call, here, outcome, body, sealed=sealed)
 
 
 async def _read_body(call: ActiveCall, declared: bytes | None, outcome: Outcome) -> bytes:
@@ -187,14 +243,11 @@ async def _prepare(call: ActiveCall, here: runtime.Runtime) -> Outcome:
         outcome = prepare_call(call.knock, now=now, may_load=False)
     except changes.NotCached:
         set_request_id(call.request_id)
-        return await threads.run_or_give_up(_prepare_loading, call.knock)
+        outcome = await threads.run_or_give_up(prepare_loading, call.knock)
+        return await here.obtaining.settled(outcome, call.knock) if isinstance(outcome, TokenDue) else outcome
     if isinstance(outcome, Prepared):
         here.admissions.keep(call.knock, outcome, now=now, changes=seen)
-    return outcome
-
-
-def _prepare_loading(knock: Knock) -> Outcome:
-    return prepare_call(knock, now=time(), may_load=True)
+    return await here.obtaining.settled(outcome, call.knock) if isinstance(outcome, TokenDue) else outcome
 
 
 def _note_caller(call: ActiveCall, outcome: Outcome) -> None:
@@ -212,8 +265,7 @@ def _body_limit(outcome: Outcome) -> int:
     return limit if own is None else min(limit, own)
 
 
-async def _reject(call: ActiveCall, prepared: Prepared, rejection: Rejected) -> None:
-    call.prepared = prepared
+async def _reject(call: ActiveCall, rejection: Rejected) -> None:
     call.decision = "allowed"
     failure = errors.rejected(rejection)
     call.outcome = failure.outcome
@@ -233,6 +285,12 @@ async def _refuse_caller(call: ActiveCall, outcome: Outcome) -> None:
         set_request_id(call.request_id)
         log.warning("no credential", extra={"server": outcome.server.slug, "detail": outcome.error.public_message})
         failure = errors.secret_unavailable(outcome.server.name)
+    elif isinstance(outcome, NoToken):
+        call.decision = "allowed"
+        failure = errors.no_token(outcome.server.name, outcome.failure.sentence)
+        set_request_id(call.request_id)
+        log.warning("no token", extra={"server": outcome.server.slug, "code": outcome.failure.code})
+        return await say(call, failure)
     else:
         failure = errors.UNKNOWN_SERVER
     await _refuse(call, failure)

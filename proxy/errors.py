@@ -7,6 +7,7 @@ Codes are stable and documented in docs/errors.md. Ours lie outside the range th
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote
@@ -25,6 +26,7 @@ NO_ACCESS: Final = 1404
 METHOD_NOT_ALLOWED: Final = 1405
 REQUEST_TOO_SLOW: Final = 1408
 BODY_TOO_LARGE: Final = 1413
+NOT_CONNECTED: Final = 1428
 HOST_REFUSED: Final = 1421
 TOO_MANY_STREAMS: Final = 1429
 INTERNAL: Final = 1500
@@ -202,6 +204,36 @@ def request_refused_text(server_name: str, status: int) -> str:
         f"The MCP server '{server_name}' refused the request ({status}); it has no credential configured. Ask the "
         "server's manager to set one in Gatehouse, or to ask its operator what the server lets in."
     )
+
+
+def account_refused_text(server_name: str, status: int) -> str:
+    """The upstream refused what stands for the caller's own account there, and connecting again is not the cure."""
+    return (
+        f"The MCP server '{server_name}' refused this to your account there ({status}). Check what the account may do "
+        "there, or ask the server's manager."
+    )
+
+
+def passthrough_refused_text(server_name: str, status: int) -> str:
+    """The upstream refused the credential that the caller sent along."""
+    return (
+        f"The MCP server '{server_name}' refused the credential that you sent along for it ({status}). "
+        "Send another one."
+    )
+
+
+def scope_beyond_text(server_name: str, scopes: Sequence[str]) -> str:
+    """The upstream asks for scopes that the server's settings do not allow."""
+    return (
+        f"The MCP server '{server_name}' asks for rights that it is not set up to use ({', '.join(scopes)}). "
+        "Ask its manager to add them in Gatehouse."
+    )
+
+
+def no_token(server_name: str, sentence: str) -> Failure:
+    """502: the provider of the server gave no token; `sentence` is our own."""
+    message = f"The MCP server '{server_name}' cannot be called now: there is no token for it. {sentence}"
+    return Failure(502, UPSTREAM_FAILED, f"{message} Try again; if it lasts, tell its manager.", "token_unavailable")
 
 
 def tool_error(request_id: JsonRpcId, text: str, *, modern: bool) -> bytes:

@@ -14,7 +14,7 @@ from urllib.parse import urljoin
 
 from django.conf import settings
 
-from proxy import errors
+from proxy import errors, upstream_refusal
 from proxy.headers import TO_CLIENT, Headers
 from proxy.in_flight import ActiveCall, Phase
 from proxy.messages import Kind, Message
@@ -58,19 +58,20 @@ class BodyCut(Exception):
 async def forward(call: ActiveCall, runtime: Runtime, head: RequestHead, session: bytes | None, body: bytes) -> None:
     """Send the call upstream and its answer back.
 
-    `session` is the upstream's own session id, or None. Raises BodyCut when an answer cannot be completed.
+    `session` is the upstream's own session id, or None. Raises BodyCut when an answer cannot be completed, and
+    Refused when the caller's credential is refused and somebody can do something about it.
     """
     assert call.prepared is not None  # noqa: S101
     server = call.prepared.server
     try:
         plan = runtime.plan_for(call.prepared)
-        response = await _exchange(call, plan, head, session, body)
+        response = await exchange(call, plan, _request(call, plan, head, session, body))
         if response.status in (307, 308):
             response = await _follow(call, runtime, plan, response, head, session, body)
+        if response.status == 401 and call.prepared.credential.renew is not None:
+            response = await _with_a_new_token(call, runtime, response, head, session, body)
     except UpstreamError as error:
-        what = _WHAT_FAILED[error.phase]
-        log.warning("upstream failed", extra={"server": server.slug, "phase": error.phase, "detail": error.detail})
-        await _fail(call, errors.upstream_failed(server.name, what, f"upstream_{error.phase}"))
+        await fail_upstream(call, error)
         return
     except (DestinationRefused, GatewayError) as error:
         log.warning("no request possible", extra={"server": server.slug, "detail": error.public_message})
@@ -86,9 +87,33 @@ async def forward(call: ActiveCall, runtime: Runtime, head: RequestHead, session
             response.close()
 
 
-async def _exchange(call: ActiveCall, plan: Plan, head: RequestHead, session: bytes | None, body: bytes) -> Response:
-    """One request and its response's head; raises UpstreamError."""
-    server = plan.server
+async def fail_upstream(call: ActiveCall, error: UpstreamError) -> None:
+    """Answer that the server could not be reached or broke off."""
+    assert call.prepared is not None  # noqa: S101
+    server = call.prepared.server
+    log.warning("upstream failed", extra={"server": server.slug, "phase": error.phase, "detail": error.detail})
+    await _fail(call, errors.upstream_failed(server.name, _WHAT_FAILED[error.phase], f"upstream_{error.phase}"))
+
+
+async def _with_a_new_token(
+    call: ActiveCall, runtime: Runtime, response: Response, head: RequestHead, session: bytes | None, body: bytes
+) -> Response:
+    """The same request once more: a 401 says that it was not carried out (CL-21). Raises Refused."""
+    call.upstream_status = response.status
+    if not response.complete:
+        response.close()
+    if not await upstream_refusal.renew(call, runtime):
+        return response
+    assert call.prepared is not None  # noqa: S101
+    plan = runtime.plan_for(call.prepared)
+    response = await exchange(call, plan, _request(call, plan, head, session, body))
+    if response.status in (307, 308):
+        response = await _follow(call, runtime, plan, response, head, session, body)
+    return response
+
+
+def _request(call: ActiveCall, plan: Plan, head: RequestHead, session: bytes | None, body: bytes) -> bytes:
+    """The client's request as it goes upstream."""
     request = [plan.heads[call.http_method], head.upstream_lines(plan)]
     if session is not None:
         request.append(b"mcp-session-id: %b\r\n" % session)
@@ -97,8 +122,15 @@ async def _exchange(call: ActiveCall, plan: Plan, head: RequestHead, session: by
             request.append(b"last-event-id: %b\r\n" % last_event)
     request.append(b"content-length: %d\r\n\r\n" % len(body) if call.http_method == "POST" else b"\r\n")
     request.append(body)
-    data = b"".join(request)
+    return b"".join(request)
 
+
+async def exchange(call: ActiveCall, plan: Plan, data: bytes, *, repeatable: bool | None = None) -> Response:
+    """Send one request as it stands; returns when its response's head is there. Raises UpstreamError.
+
+    `repeatable`: whether it may be sent again on another connection; None: as the call itself.
+    """
+    server = plan.server
     connection = plan.pool.take_idle()
     if connection is not None:
         call.enter(Phase.RESPONSE, server.response_timeout)
@@ -107,7 +139,7 @@ async def _exchange(call: ActiveCall, plan: Plan, head: RequestHead, session: by
             await response.head()
         except UpstreamError:
             # The upstream may have closed the kept connection just as we wrote.
-            if response.head_complete or not _is_repeatable(call):
+            if response.head_complete or not (_is_repeatable(call) if repeatable is None else repeatable):
                 raise
         except BaseException:
             response.close()
@@ -152,7 +184,8 @@ async def _follow(
         return response
     if not response.complete:
         response.close()
-    return await _exchange(call, runtime.redirected(plan, destination.target), head, session, body)
+    plan = runtime.redirected(plan, destination.target)
+    return await exchange(call, plan, _request(call, plan, head, session, body))
 
 
 async def _relay(call: ActiveCall, runtime: Runtime, response: Response) -> None:
@@ -160,7 +193,7 @@ async def _relay(call: ActiveCall, runtime: Runtime, response: Response) -> None
     server, message = call.prepared.server, call.message
     status = call.upstream_status = response.status
     if status in (401, 403, 407):
-        await _credential_refused(call, message)
+        await _credential_refused(call, message, response)
         return
     if 300 <= status < 400:
         await _fail(call, errors.upstream_failed(server.name, "redirects to another address", "upstream_redirect"))
@@ -214,6 +247,7 @@ def _client_headers(
                 principal=call.prepared.principal,
                 server=call.prepared.server,
                 credential=call.prepared.credential,
+                opens_pages=call.opens_pages,
                 now=time(),
             )
             headers.append((b"mcp-session-id", sealed))
@@ -269,23 +303,24 @@ async def _relay_stream(call: ActiveCall, runtime: Runtime, response: Response, 
     await call.finish()
 
 
-async def _credential_refused(call: ActiveCall, message: Message) -> None:
+async def _credential_refused(call: ActiveCall, message: Message, response: Response) -> None:
     """The upstream's 401 or 403 is about our credential or its lack, never about the client's (finding 4, T32)."""
     assert call.prepared is not None  # noqa: S101
-    server = call.prepared.server
-    if call.prepared.credential.headers:
-        call.outcome = "upstream_refused_credential"
-        text = errors.credential_refused_text(server.name)
-    else:
-        call.outcome = "upstream_refused"
-        text = errors.request_refused_text(server.name, call.upstream_status or 0)
-    log.warning("upstream refused the request", extra={"server": server.slug, "outcome": call.outcome})
-    if message.kind is Kind.REQUEST and message.method == "tools/call":
-        headers: Headers = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
-        await call.answer(200, headers, errors.tool_error(message.id, text, modern=message.modern))
+    call.outcome, text = await upstream_refusal.explained(call, response)
+    slug = call.prepared.server.slug
+    log.warning("upstream refused the request", extra={"server": slug, "outcome": call.outcome})
+    await say(call, errors.Failure(502, errors.UPSTREAM_FAILED, text, call.outcome))
+
+
+async def say(call: ActiveCall, failure: errors.Failure) -> None:
+    """Answer that the call did not happen: in a tool result, which the model reads, where it was a tool call."""
+    message = call.message
+    if message.kind is not Kind.REQUEST or message.method != "tools/call":
+        await _fail(call, failure)
         return
-    failure = errors.Failure(502, errors.UPSTREAM_FAILED, text, call.outcome)
-    await _fail(call, failure)
+    call.outcome = failure.outcome
+    headers: Headers = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
+    await call.answer(200, headers, errors.tool_error(message.id, failure.message, modern=message.modern))
 
 
 async def _too_large(call: ActiveCall) -> None:

@@ -18,10 +18,10 @@ from uuid import UUID
 
 from django.conf import settings
 
-from proxy.admissions import holds_until
+from proxy.admissions import rights_until
 from proxy.headers import Headers
 from proxy.messages import NO_BODY, Message
-from proxy.pipeline import Knock, Prepared
+from proxy.pipeline import Knock, NotConnected, Prepared, TokenDue
 from proxy.upstream import Response
 from servers import changes
 
@@ -74,6 +74,10 @@ class ActiveCall:
     prepared: Prepared | None = None
     response: Response | None = None
     cors: tuple[tuple[bytes, bytes], ...] = ()
+    # Set while the caller waits for a person to connect an account: something changed, look again.
+    waiting: asyncio.Event | None = None
+    # The client can open a page for its person (URL elicitation).
+    opens_pages = False
     # For the record:
     message: Message = NO_BODY
     client = ""
@@ -167,9 +171,15 @@ class ActiveCall:
             self.sending = False
             self.stalled_since = 0.0
 
-    def rights_end(self, prepared: Prepared) -> None:
-        """Note when what lets the caller in may have ended by itself: the key, or a rule."""
-        self.recheck_at = holds_until(prepared, time())
+    def rights_end(self, outcome: Prepared | TokenDue | NotConnected) -> None:
+        """Note when what lets the caller in may have ended by itself: the key, a rule, or a file's value.
+
+        A token that runs out meanwhile ends nothing: it opened the stream, and the next request takes a newer one.
+        """
+        now = time()
+        self.recheck_at = rights_until(outcome.principal, outcome.server, now)
+        if isinstance(outcome, Prepared) and outcome.credential.read_again_at is not None:
+            self.recheck_at = min(self.recheck_at, now + outcome.credential.read_again_at - monotonic())
 
     async def watch(self) -> None:
         """Wait for the client to leave."""

@@ -7,15 +7,21 @@ consumer runs the very same function in a thread.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from time import time
+from types import MappingProxyType
+from typing import Any, Final, Literal
 
 from authflows.inbound.bearer import Refusal, Unauthenticated, authenticate, still_signed_in
-from authflows.outbound.credentials import Credential, credential_for
+from authflows.outbound.credential_results import Brought, Credential, NeedsConnection, NotObtained, RefreshDue
+from authflows.outbound.credentials import credential_for
 from servers import registry
 from servers.access import Denied, Principal, decide
 from servers.errors import SecretUnavailable
 from servers.registry import ServerFacts
+
+_NO_HEADERS: Final[Mapping[bytes, bytes]] = MappingProxyType({})
 
 
 # Those made for every call are not frozen: freezing triples what it costs to make one.
@@ -31,6 +37,8 @@ class Knock:
     query: bytes
     digest: bytes = b""
     """SHA-256 of `authorization`, once somebody needed it."""
+    headers: Mapping[bytes, bytes] = field(default_factory=lambda: _NO_HEADERS, repr=False)
+    """All headers, for servers to which callers bring their credential themselves."""
 
 
 @dataclass(slots=True)
@@ -81,7 +89,43 @@ class NoCredential:
         return False
 
 
-Outcome = Prepared | Unauthenticated | UnknownServer | NotAllowed | NoCredential
+@dataclass(frozen=True, slots=True)
+class NotConnected:
+    """Allowed, but the person has to do something before the server can be called in their name."""
+
+    principal: Principal
+    server: ServerFacts
+    answer: NeedsConnection
+
+    def __bool__(self) -> Literal[False]:
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class TokenDue:
+    """Allowed, but a provider has to be asked for a token first, which takes a thread that may wait."""
+
+    principal: Principal
+    server: ServerFacts
+    due: RefreshDue
+
+    def __bool__(self) -> Literal[False]:
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class NoToken:
+    """Allowed, but no provider gave a token, and it is not the person who can help."""
+
+    principal: Principal
+    server: ServerFacts
+    failure: NotObtained
+
+    def __bool__(self) -> Literal[False]:
+        return False
+
+
+Outcome = NoToken | Prepared | Unauthenticated | UnknownServer | NotAllowed | NoCredential | NotConnected | TokenDue
 
 
 def prepare_call(knock: Knock, *, now: float, may_load: bool) -> Outcome:
@@ -98,6 +142,11 @@ def prepare_call(knock: Knock, *, now: float, may_load: bool) -> Outcome:
     if isinstance(principal, Unauthenticated):
         return principal
     return _admit(principal, knock, now=now, may_load=may_load)
+
+
+def prepare_loading(knock: Knock) -> Outcome:
+    """As `prepare_call`, for now, in a thread that may wait for the database."""
+    return prepare_call(knock, now=time(), may_load=True)
 
 
 def prepare_again(before: Prepared, knock: Knock, *, now: float, may_load: bool) -> Outcome:
@@ -127,8 +176,13 @@ def _admit(principal: Principal, knock: Knock, *, now: float, may_load: bool) ->
     )
     if isinstance(decision, Denied):
         return NotAllowed(principal, server, decision)
+    brought = Brought(knock.authorization, knock.headers)
     try:
-        credential = credential_for(principal, server, may_load=may_load)
+        answer = credential_for(principal, server, brought=brought, now=now, may_load=may_load)
     except SecretUnavailable as error:
         return NoCredential(principal, server, error)
-    return Prepared(principal, server, credential)
+    if isinstance(answer, Credential):
+        return Prepared(principal, server, answer)
+    if isinstance(answer, NeedsConnection):
+        return NotConnected(principal, server, answer)
+    return TokenDue(principal, server, answer)

@@ -18,7 +18,8 @@ from django.conf import settings
 from django.db import DatabaseError, DataError, connection, transaction
 from django.utils import timezone
 
-from authflows.models import ApiKey, Approval, OAuthClient
+from authflows.models import ApiKey, Approval, Connection, OAuthClient, OwnKey
+from authflows.outbound.credential_results import Credential, Kind
 from servers import audit
 from servers.models import Call
 
@@ -67,11 +68,14 @@ class Recorder:
         self._start_lock = threading.Lock()
         self._flush_lock = threading.Lock()
         self._stamped: dict[str, float] = {}
+        self._used: set[tuple[Kind, UUID]] = set()
         self._reported = 0
         self.lost = 0
 
-    def add(self, row: CallRow) -> None:
-        """Queue one record; never blocks and never fails."""
+    def add(self, row: CallRow, credential: Credential | None = None) -> None:
+        """Queue one record, with what the call was made with; never blocks and never fails."""
+        if credential is not None and credential.id is not None and row.upstream_status is not None:
+            self._used.add((credential.kind, credential.id))
         if len(self._queue) >= self._limit:
             self.lost += 1
             return
@@ -138,6 +142,7 @@ class Recorder:
             else:
                 cursor.executemany(_INSERT, [(datetime.fromtimestamp(row.at, UTC), *row[1:]) for row in rows])
             self._stamp_credentials(rows)
+            self._stamp_own_credentials()
         if settings.LOG_CALLS:
             for row in rows:
                 calls_log.info("call", extra={"call": row._asdict()})
@@ -158,6 +163,22 @@ class Recorder:
                 clients = Approval.objects.filter(pk__in=approvals).values("client")
                 OAuthClient.objects.filter(pk__in=clients).update(last_used_at=stamp)
             self._stamped.update(dict.fromkeys(due, now))
+
+    def _stamp_own_credentials(self) -> None:
+        """The same for connections and own keys, which no cache depends on for this."""
+        now = time.monotonic()
+        used, self._used = self._used, set()
+        due = {
+            item: str(item[1])
+            for item in used
+            if now - self._stamped.get(str(item[1]), -_STAMP_SECONDS) >= _STAMP_SECONDS
+        }
+        stamp = timezone.now()
+        for kind, rows in ((Kind.CONNECTION, Connection.objects), (Kind.OWN_KEY, OwnKey.objects)):
+            ids = [item_id for item_kind, item_id in due if item_kind is kind]
+            if ids:
+                rows.filter(pk__in=ids).update(last_used_at=stamp)
+        self._stamped.update(dict.fromkeys(due.values(), now))
 
     def _report_lost(self) -> None:
         lost = self.lost - self._reported

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 from typing import Any
 
 from proxy.headers import duplicated, joined, upstream_lines
@@ -34,8 +35,16 @@ class RequestHead:
         tenant, slug, endpoint = scope["mcp_route"]
         authorization = headers.get(b"authorization")
         self.knock = Knock(tenant, slug, endpoint, authorization, authorization_twice, scope["query_string"])
+        self.knock.headers = headers
         self._plan: Plan | None = None
         self._lines = b""
+
+    def saying(self, name: bytes, value: bytes) -> RequestHead:
+        """The same with another value of one header."""
+        other = copy(self)
+        other.headers = {**self.headers, name: value}
+        other._plan = None
+        return other
 
     def upstream_lines(self, plan: Plan) -> bytes:
         """The client's headers that go upstream, as header lines."""

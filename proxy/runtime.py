@@ -15,11 +15,13 @@ from weakref import WeakKeyDictionary
 from django.conf import settings
 from django.core.exceptions import ValidationError
 
-from authflows.outbound.credentials import Credential
+from authflows.outbound.credential_results import Credential
 from proxy import threads
 from proxy.admissions import Admissions
 from proxy.in_flight import ActiveCall, EndedBy, InFlight
-from proxy.pipeline import Prepared, prepare_again
+from proxy.member_sessions import MemberSessions
+from proxy.obtaining import Obtaining
+from proxy.pipeline import NotConnected, Prepared, TokenDue, prepare_again
 from proxy.pool import Pool
 from proxy.record import recorder
 from proxy.sessions import Sessions
@@ -55,6 +57,9 @@ class Runtime:
     loop: asyncio.AbstractEventLoop
     sessions: Sessions = field(default_factory=Sessions)
     admissions: Admissions = field(default_factory=Admissions)
+    obtaining: Obtaining = field(default_factory=Obtaining)
+    member_sessions: MemberSessions = field(default_factory=MemberSessions)
+    member_locks: dict[str, asyncio.Lock] = field(default_factory=dict)
     _pools: dict[tuple[str, str, int, str], Pool] = field(default_factory=dict)
     _plans: dict[UUID, Plan] = field(default_factory=dict)
     _rechecking: dict[ActiveCall, bool] = field(default_factory=dict)
@@ -143,9 +148,12 @@ class Runtime:
         except Exception:
             call.stop(EndedBy.REVOKED)
             raise
-        if not isinstance(after, Prepared) or _leads_elsewhere(before, after):
+        if call.waiting is not None and isinstance(after, Prepared | TokenDue | NotConnected):
+            call.waiting.set()
+        elif not isinstance(after, Prepared | TokenDue) or _leads_elsewhere(before, after):
             call.stop(EndedBy.REVOKED)
-        elif call.streaming:
+            return
+        if call.streaming:
             call.rights_end(after)
 
 
@@ -157,13 +165,14 @@ def _is_legal(check: Callable[[str], str], name: str) -> bool:
     return True
 
 
-def _leads_elsewhere(before: Prepared, after: Prepared) -> bool:
+def _leads_elsewhere(before: Prepared, after: Prepared | TokenDue) -> bool:
     """Whether an open call belongs to an identity or an address that is no longer the server's (SE-4)."""
     was, is_now = before.server, after.server
+    epoch = after.credential.epoch if isinstance(after, Prepared) else after.due.epoch
     return (was.id, was.session_epoch, before.credential.epoch) != (
         is_now.id,
         is_now.session_epoch,
-        after.credential.epoch,
+        epoch,
     )
 
 

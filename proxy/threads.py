@@ -1,8 +1,8 @@
 """The bridges from the event loop to what blocks: bounded pools of threads of our own.
 
 One is for the database: Django's shared thread would put all queries of a process in one line (asgiref's
-thread-sensitive mode). The other is for names of hosts, where a resolver may keep a thread for half a minute:
-nobody's sign-in waits behind that.
+thread-sensitive mode). One is for names of hosts, where a resolver may keep a thread for half a minute, and one for
+providers of tokens, which may take as long: nobody's sign-in waits behind that.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ Result = TypeVar("Result")
 _WORKERS: Final = 8
 _PATIENCE_SECONDS: Final = 2.0
 _pool = ThreadPoolExecutor(max_workers=_WORKERS, thread_name_prefix="gatehouse-db")
+_PROVIDER_WORKERS: Final = 16
+_providers = ThreadPoolExecutor(max_workers=_PROVIDER_WORKERS, thread_name_prefix="gatehouse-provider")
 _look_ups = ThreadPoolExecutor(max_workers=_WORKERS, thread_name_prefix="gatehouse-dns")
 
 
@@ -51,6 +53,11 @@ async def run_or_give_up(function: Callable[..., Result], *arguments: Any) -> Re
 async def look_up(function: Callable[..., Result], *arguments: Any) -> Result:
     """Run a function that waits for a name to be resolved, as `run` does, where it holds up other names at most."""
     return await _run_in(_look_ups, function, arguments)
+
+
+async def ask_provider(function: Callable[..., Result], *arguments: Any) -> Result:
+    """Run a function that waits for a provider's answer, as `run` does, where it holds up other tokens at most."""
+    return await _run_in(_providers, function, arguments)
 
 
 def _run_in(

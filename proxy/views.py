@@ -15,7 +15,7 @@ from django.template.response import TemplateResponse
 from django.utils import timezone
 from django.views.decorators.http import require_POST
 
-from authflows.outbound.credentials import METHODS
+from authflows.outbound.credentials import shared_headers
 from proxy.probe import ProbeResult, Target, probe, probe_all
 from proxy.probe_http import Step
 from servers import audit, health
@@ -117,7 +117,7 @@ def target_of(server: Server) -> Target:
     config = AuthConfig.objects.filter(server=server).first() or AuthConfig(server=server)
     return Target(
         url=server.url,
-        credential=tuple(METHODS[AuthConfig.Method(config.method)](server, config)),
+        credential=tuple(shared_headers(server, config)),
         static_headers=tuple((str(name), str(value)) for name, value in server.static_headers.items()),
         ca_certificate=server.ca_certificate,
         connect_timeout=server.connect_timeout,

@@ -5,71 +5,158 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from functools import partial
+from time import time as clock
 from types import MappingProxyType
 from typing import Final
 from uuid import UUID
 
-from authflows.outbound.methods import no_auth, shared_header
+from django.utils import timezone
+
+from authflows.invalidation import own_key_place
+from authflows.models import Connection, OwnKey
+from authflows.outbound.credential_results import (
+    NOTHING_BROUGHT,
+    Answer,
+    Brought,
+    Credential,
+    Header,
+    Kind,
+    NeedsConnection,
+    RefreshDue,
+)
+from authflows.outbound.held_tokens import HeldTokens, Obtained
+from authflows.outbound.methods import (
+    client_credentials,
+    no_auth,
+    oauth2,
+    own_header,
+    passthrough,
+    shared_header,
+    token_exchange,
+)
+from authflows.outbound.needs import Missing, Need, missing_own_key
+from authflows.outbound.token_endpoint import Kind as FailureKind
+from authflows.outbound.token_endpoint import TokenFailure
 from servers import changes
 from servers.access import Principal
 from servers.errors import SecretUnavailable
+from servers.method_settings import PassthroughSettings
 from servers.models.servers import AuthConfig, Server
 from servers.registry import ServerFacts
 from servers.secrets.references import FileReference, references_in
 
-Header = tuple[str, str]
+Method = AuthConfig.Method
 # A mounted file changes without telling us.
 _FILE_SECONDS: Final = 30.0
 
-
-@dataclass(frozen=True, slots=True)
-class Credential:
-    """The headers for one upstream call. `epoch` changes when the identity behind them may have changed."""
-
-    headers: tuple[Header, ...]
-    epoch: str
-    shared: bool
-    read_again_at: float | None = None
-    """When to read it anew (monotonic seconds), for values that the change feed knows nothing of."""
-
-    def __repr__(self) -> str:
-        names = ", ".join(name for name, _ in self.headers)
-        return f"Credential({names or 'no headers'})"
-
-
-# One line per method; each is one file in `methods/` with a `headers(server, config)` function.
+# What is the same for every caller and needs nobody to be asked: each a file in `methods/` with a
+# `headers(server, config)` function.
 METHODS: Final[Mapping[AuthConfig.Method, Callable[[Server, AuthConfig], list[Header]]]] = MappingProxyType(
     {
-        AuthConfig.Method.NONE: no_auth.headers,
-        AuthConfig.Method.SHARED_HEADER: shared_header.headers,
+        Method.NONE: no_auth.headers,
+        Method.SHARED_HEADER: shared_header.headers,
     }
 )
 
+
+def shared_headers(server: Server, config: AuthConfig) -> list[Header]:
+    """What the gateway can present without anybody's help, for tests of a connection; raises SecretUnavailable."""
+    method = METHODS.get(Method(config.method), no_auth.headers)
+    return method(server, config)
+
+
 _shared: changes.Cache[UUID, Credential] = changes.Cache()
+_configured: changes.Cache[UUID, tuple[Server, AuthConfig]] = changes.Cache()
 
 
-def credential_for(principal: Principal, server: ServerFacts, *, may_load: bool = True) -> Credential:
-    """The credential for this principal's calls to this server.
+class _Personal:
+    """What one person has for one server; `credential` is None where they have nothing instead of the shared one."""
+
+    __slots__ = ("credential", "tags", "url")
+
+    def __init__(self, credential: Credential | None, *tags: str, url: str) -> None:
+        self.credential = credential
+        self.tags = tags
+        self.url = url
+
+
+_personal: changes.Cache[tuple[int, UUID], _Personal] = changes.Cache(tags=lambda found: found.tags)
+_of_clients = HeldTokens(Kind.CLIENT_CREDENTIALS)
+_exchanged = HeldTokens(Kind.TOKEN_EXCHANGE)
+
+
+class _NotKept(Exception):
+    """An answer that is not to be remembered, on its way out of a cache's `load`."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__()
+        self.answer = answer
+
+
+def credential_for(
+    principal: Principal,
+    server: ServerFacts,
+    *,
+    brought: Brought = NOTHING_BROUGHT,
+    now: float | None = None,
+    may_load: bool = True,
+) -> Answer:
+    """The credential for this principal's calls to this server; `now` in Unix seconds.
 
     Raises SecretUnavailable when a reference does not resolve, and changes.NotCached when the credential is
     not in memory and `may_load` is False.
     """
+    now = clock() if now is None else now
+    match server.method:
+        case Method.NONE:
+            return _shared_for(server, may_load=may_load)
+        case Method.SHARED_HEADER:
+            own = _personal_for(principal, server, now=now, may_load=may_load)
+            return own if own is not None else _shared_for(server, may_load=may_load)
+        case Method.OAUTH2 | Method.OWN_HEADER:
+            own = _personal_for(principal, server, now=now, may_load=may_load)
+            if own is None:
+                raise SecretUnavailable(f"The authentication of {server.name} was changed a moment ago.")
+            return own
+        case Method.CLIENT_CREDENTIALS:
+            return _of_clients.find(
+                server.id,
+                url=server.url,
+                epoch=f"client.{server.credential_epoch}",
+                now=now,
+                ask=partial(_ask_for_client, server.id),
+            )
+        case Method.TOKEN_EXCHANGE:
+            return _exchange(principal, server, brought, now)
+        case Method.PASSTHROUGH:
+            _, config = _config_of(server, may_load=may_load)
+            return passthrough.credential(
+                PassthroughSettings.read(config.settings),
+                principal,
+                brought,
+                name=server.name,
+                url=server.url,
+                epoch=config.epoch,
+            )
+
+
+def _shared_for(server: ServerFacts, *, may_load: bool) -> Credential:
     found = _shared.peek(server.id)
     if found is not None and found.read_again_at is not None and found.read_again_at <= time.monotonic():
         _shared.evict(server.id)
-    found = _shared.get(server.id, lambda: _open(server), may_load=may_load)
-    assert found is not None  # noqa: S101  (`_open` returns or raises)
+    found = _shared.get(server.id, lambda: _open_shared(server), may_load=may_load)
+    assert found is not None  # noqa: S101  (`_open_shared` returns or raises)
     return found
 
 
-def _open(server: ServerFacts) -> Credential:
+def _open_shared(server: ServerFacts) -> Credential:
     # Anew from the database: `server` may be from before a change whose eviction is already over.
-    row = Server.objects.select_related("tenant", "auth_config").filter(pk=server.id).first()
-    if row is None:
-        raise SecretUnavailable(f"The server {server.name} was removed a moment ago.")
-    config = getattr(row, "auth_config", None) or AuthConfig(server=row)
-    headers = tuple(METHODS[AuthConfig.Method(config.method)](row, config))
+    row, config = _row_of(server)
+    method = METHODS.get(Method(config.method))
+    if method is None:
+        raise SecretUnavailable(f"The authentication of {server.name} was changed a moment ago.")
+    headers = tuple(method(row, config))
     references = [one for _, template in config.header_templates() for one in references_in(template)]
     from_file = any(isinstance(one, FileReference) for one in references)
     return Credential(
@@ -81,15 +168,152 @@ def _open(server: ServerFacts) -> Credential:
     )
 
 
+def _row_of(server: ServerFacts) -> tuple[Server, AuthConfig]:
+    row = Server.objects.select_related("tenant", "auth_config").filter(pk=server.id).first()
+    if row is None:
+        raise SecretUnavailable(f"The server {server.name} was removed a moment ago.")
+    return row, getattr(row, "auth_config", None) or AuthConfig(server=row)
+
+
+def _config_of(server: ServerFacts, *, may_load: bool) -> tuple[Server, AuthConfig]:
+    found = _configured.get(server.id, lambda: _row_of(server), may_load=may_load)
+    assert found is not None  # noqa: S101  (`_row_of` returns or raises)
+    return found
+
+
 def _digest(headers: tuple[Header, ...]) -> str:
     return hashlib.sha256(repr(headers).encode()).hexdigest()[:16]
 
 
+# What belongs to one person
+
+
+def _personal_for(principal: Principal, server: ServerFacts, *, now: float, may_load: bool) -> Answer | None:
+    key = (principal.user_id, server.id)
+    found = _personal.peek(key)
+    if found is not None and not _still_good(found, server, now):
+        _personal.evict(key)
+    try:
+        kept = _personal.get(key, lambda: _open_personal(principal.user_id, server), may_load=may_load)
+    except _NotKept as not_kept:
+        return not_kept.answer
+    assert kept is not None  # noqa: S101  (`_open_personal` returns or raises)
+    return kept.credential
+
+
+def _still_good(found: _Personal, server: ServerFacts, now: float) -> bool:
+    # The address too: the change that moves a server empties this cache and that of its facts one after the other.
+    credential = found.credential
+    return found.url == server.url and (credential is None or credential.until is None or now < credential.until)
+
+
+def _open_personal(user_id: int, server: ServerFacts) -> _Personal:
+    """Raises _NotKept and SecretUnavailable."""
+    tags = [f"user:{user_id}", f"server:{server.id}"]
+    if server.method == Method.OAUTH2:
+        rows = Connection.objects.select_related("client", "server__auth_config")
+        connection = rows.filter(user_id=user_id, server_id=server.id).first()
+        answer = oauth2.credential(connection, name=server.name, url=server.url, now=timezone.now())
+        if connection is not None:
+            tags.append(f"connection:{connection.pk}")
+    else:
+        tags.append(f"own_key:{own_key_place(user_id, server.id)}")
+        key = OwnKey.objects.filter(user_id=user_id, server_id=server.id).first()
+        if key is None and server.method == Method.SHARED_HEADER:
+            return _Personal(None, *tags, url=server.url)
+        answer = _own_key(key, server)
+    if not isinstance(answer, Credential):
+        raise _NotKept(answer)
+    return _Personal(answer, *tags, url=server.url)
+
+
+def _own_key(key: OwnKey | None, server: ServerFacts) -> Answer:
+    row, config = _row_of(server)
+    missing = missing_own_key(key, row)
+    if key is None or missing is not None:
+        missing = missing or Missing(Need.OWN_KEY, f"{server.name} needs a key of your own.")
+        return NeedsConnection(missing, linked=missing.need is not Need.CREDENTIAL)
+    return Credential(
+        headers=tuple(own_header.headers(row, config, key)),
+        epoch=f"own_key.{key.pk}.{key.epoch}",
+        shared=False,
+        kind=Kind.OWN_KEY,
+        id=key.pk,
+        generation=key.epoch,
+        url=server.url,
+        until=key.expires_at.timestamp() if key.expires_at is not None else None,
+    )
+
+
+# What the gateway asks a provider for by itself
+
+
+def _ask_for_client(server_id: UUID) -> Obtained | TokenFailure:
+    row = Server.objects.select_related("tenant", "auth_config").filter(pk=server_id).first()
+    config = getattr(row, "auth_config", None)
+    if row is None or config is None or config.method != Method.CLIENT_CREDENTIALS:
+        return _changed_meanwhile()
+    return client_credentials.obtain(row, config)
+
+
+def _exchange(principal: Principal, server: ServerFacts, brought: Brought, now: float) -> Answer:
+    token = token_exchange.subject_token(principal, brought)
+    if not token:
+        sentence = (
+            f"{server.name} is called on behalf of your account at your organisation's identity provider. Call with a "
+            "token of that provider; keys and sign-ins of this gateway cannot be exchanged."
+        )
+        return NeedsConnection(Missing(Need.CREDENTIAL, sentence), linked=False)
+    return _exchanged.find(
+        (principal.user_id, server.id, hashlib.sha256(token.encode()).digest()),
+        url=server.url,
+        epoch=f"exchange.{server.credential_epoch}.{principal.user_id}",
+        now=now,
+        ask=partial(_ask_in_exchange, server.id, token),
+    )
+
+
+def _ask_in_exchange(server_id: UUID, token: str) -> Obtained | TokenFailure:
+    row = Server.objects.select_related("tenant", "auth_config").filter(pk=server_id).first()
+    config = getattr(row, "auth_config", None)
+    if row is None or config is None or config.method != Method.TOKEN_EXCHANGE:
+        return _changed_meanwhile()
+    return token_exchange.obtain(row, config, subject_token=token)
+
+
+def _changed_meanwhile() -> TokenFailure:
+    return TokenFailure(FailureKind.TEMPORARY, "setup_changed", "The server was set up anew a moment ago.")
+
+
 def _on_change(kind: str, key: str) -> None:
     if kind == "server":
-        _shared.evict(UUID(key))
+        server = UUID(key)
+        _shared.evict(server)
+        _configured.evict(server)
+        _personal.evict_tag(f"server:{key}")
+        _of_clients.forget(server)
+        _exchanged.forget(server)
+    elif kind in ("user", "connection", "own_key"):
+        _personal.evict_tag(f"{kind}:{key}")
+        if kind == "user":
+            _exchanged.forget(int(key))
     elif kind in ("secret", "tenant"):
-        _shared.clear()
+        for cache in (_shared, _configured, _personal, _of_clients, _exchanged):
+            cache.clear()
 
 
 changes.listen(_on_change)
+
+__all__ = [
+    "METHODS",
+    "NOTHING_BROUGHT",
+    "Answer",
+    "Brought",
+    "Credential",
+    "Header",
+    "Kind",
+    "NeedsConnection",
+    "RefreshDue",
+    "credential_for",
+    "shared_headers",
+]
