@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -54,10 +55,17 @@ class Run:
         self.closing: list[str] = []
 
     def step(
-        self, title: str, *command: str, extra: Mapping[str, str] | None = None, good: Sequence[int] = (0,)
+        self,
+        title: str,
+        *command: str,
+        extra: Mapping[str, str] | None = None,
+        good: Sequence[int] = (0,),
+        aside: bool = False,
     ) -> None:
-        """Run one command, its output shown as it comes. Raises Failed."""
-        print(f"--- {title}", flush=True)
+        """Run one command, its output shown as it comes, or `aside` at its end. Raises Failed."""
+        lines = [f"--- {title}\n"]
+        if not aside:
+            print(lines.pop(), end="", flush=True)
         began = time.monotonic()
         with subprocess.Popen(
             command,
@@ -72,8 +80,12 @@ class Run:
             assert process.stdout is not None
             closing = ""
             for line in process.stdout:
-                print(line, end="", flush=True)
+                if aside:
+                    lines.append(line)
+                else:
+                    print(line, end="", flush=True)
                 closing = line.strip() if _CLOSING.search(line) else closing
+        print("".join(lines), end="", flush=True)
         if closing:
             self.closing.append(f"{title}: {closing.strip('= ')}")
         if process.returncode not in good:
@@ -86,15 +98,14 @@ class Run:
         if IN_CI:
             raise Failed(what)
 
-    def pytest(self, title: str, *arguments: str, database_url: str = "") -> None:
+    def pytest(self, title: str, *arguments: str, database_url: str = "", aside: bool = False) -> None:
         """Run pytest and collect what it skipped."""
-        report = self.data_folder / "report.xml"
+        report = self.data_folder / f"{title.replace(' ', '-')}.xml"
         report.unlink(missing_ok=True)
         extra = {"DATABASE_URL": database_url} if database_url else {}
         try:
-            self.step(
-                title, sys.executable, "-m", "pytest", f"--junitxml={report}", *arguments, extra=extra, good=(0, 5)
-            )
+            command = (sys.executable, "-m", "pytest", f"--junitxml={report}", *arguments)
+            self.step(title, *command, extra=extra, good=(0, 5), aside=aside)
         finally:
             skipped = _skipped(report)
         for reason, count in skipped.items():
@@ -120,15 +131,17 @@ def lint(run: Run) -> None:
 
 
 def test(run: Run) -> None:
-    """All tests on SQLite, then what touches the database on PostgreSQL."""
+    """All tests on SQLite, and beside them what touches the database on PostgreSQL: each leaves a core half idle."""
     install_programs(run)
-    run.pytest("tests on SQLite", "-m", "not postgres")
     programs = find_programs()
     if programs is None:
         run.leave_out("tests on PostgreSQL: there is no PostgreSQL here (Debian: apt install postgresql)")
+        run.pytest("tests on SQLite", "-m", "not postgres")
         return
-    with running_postgres(programs) as url:
-        run.pytest("tests on PostgreSQL", *ON_POSTGRES, database_url=url)
+    with running_postgres(programs) as url, ThreadPoolExecutor(1) as beside:
+        on_postgres = beside.submit(run.pytest, "tests on PostgreSQL", *ON_POSTGRES, database_url=url, aside=True)
+        run.pytest("tests on SQLite", "-m", "not postgres")
+        on_postgres.result()
         elsewhere = [f"--ignore={folder}" for folder in ON_POSTGRES]
         run.pytest("tests marked postgres", "-m", "postgres", *elsewhere, "tests", database_url=url)
 
