@@ -16,6 +16,6 @@ for _model in [
     if admin.site.is_registered(_model):
         admin.site.unregister(_model)
 
-from authflows.admin import approvals, clients, identity, keys  # noqa: E402
+from authflows.admin import approvals, clients, identity, keys, own_keys  # noqa: E402
 
-__all__ = ["approvals", "clients", "identity", "keys"]
+__all__ = ["approvals", "clients", "identity", "keys", "own_keys"]

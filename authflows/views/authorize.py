@@ -13,10 +13,10 @@ from authflows.inbound.oauth import authorization, redirect_uris
 from authflows.inbound.oauth.authorization import Answer, TooMany, Unanswerable
 from authflows.models import PendingSignIn
 from authflows.outbound.needs import Missing, Need, missing
+from authflows.own_key_forms import OwnKeyForm
 from authflows.throttle import client_address
 from authflows.views.connect import depart
 from authflows.views.csp import allow_form_target
-from authflows.views.own_key_forms import OwnKeyForm
 
 
 @login_not_required

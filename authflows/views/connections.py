@@ -16,8 +16,8 @@ from authflows.outbound import connections, my_connections
 from authflows.outbound.my_connections import MyConnection
 from authflows.outbound.my_own_keys import MyOwnKey, own_keys_of
 from authflows.outbound.needs import Missing, Need, missing
+from authflows.own_key_forms import OwnKeyForm
 from authflows.views.connect import depart
-from authflows.views.own_key_forms import OwnKeyForm
 from authflows.views.own_keys import say_kept
 from servers.models import Server
 

@@ -14,8 +14,8 @@ from authflows.models import OwnKey
 from authflows.outbound import own_keys
 from authflows.outbound.my_own_keys import own_key_for
 from authflows.outbound.own_keys import Kept
+from authflows.own_key_forms import MyOwnKeyForm, OwnKeyForm
 from authflows.views.connect import server_page
-from authflows.views.own_key_forms import MyOwnKeyForm, OwnKeyForm
 from servers.models import AuthConfig
 
 

@@ -13,12 +13,13 @@ from django.forms import Script
 from django.http import HttpRequest, HttpResponse
 from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.timesince import timesince
 
 from servers import audit, health
 from servers.admin.base import actor_of, confirm
+from servers.admin.beside import links_of
 from servers.admin.collaborators import CollaboratorsAdmin
 from servers.admin.endings import ends_with
 from servers.destinations import allow_private, check_address
@@ -99,7 +100,8 @@ class ServerAdmin(CollaboratorsAdmin):
         several = obj is None and scope.tenants_for_new_servers()[:2].count() > 1
         url = ["url", "allow_private"] if scope.superuser else ["url"]
         about = [*(["tenant"] if several else []), "name", "slug", "group", "description", "enabled"]
-        shown = [(None, {"fields": ["gateway_url", "health_line"]})] if obj is not None else []
+        beside = ["people"] if obj is not None and links_of(obj) else []
+        shown = [(None, {"fields": ["gateway_url", "health_line", *beside]})] if obj is not None else []
         return [
             *shown,
             (None, {"fields": about}),
@@ -122,7 +124,7 @@ class ServerAdmin(CollaboratorsAdmin):
         return format_html('<p class="gh-warning" data-for-method="none">{}</p>', NO_AUTH_WARNING)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Server | None = None) -> tuple[str, ...]:
-        return ("gateway_url", "health_line") if obj is not None else ()
+        return ("gateway_url", "health_line", "people") if obj is not None else ()
 
     def get_prepopulated_fields(self, request: HttpRequest, obj: Server | None = None) -> Any:
         return {} if obj is not None else {"slug": ("name",)}
@@ -270,6 +272,10 @@ class ServerAdmin(CollaboratorsAdmin):
     def health_line(self, server: Server) -> SafeString:
         sentence = str(server.health_detail.get("sentence", ""))
         return format_html("{}<br>{}", self.health_shown(server), sentence) if sentence else self.health_shown(server)
+
+    @admin.display(description="people")
+    def people(self, server: Server) -> SafeString:
+        return format_html_join(" · ", '<a href="{}">{}</a>', ((link.url, link.text) for link in links_of(server)))
 
     @admin.display(description="MCP URL for clients")
     def gateway_url(self, server: Server) -> SafeString:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from django import forms
 from django.core.exceptions import ValidationError
@@ -37,6 +37,8 @@ class ValueField(forms.CharField):
 
 class OwnKeyForm(forms.Form):
     """What `server` (with tenant and auth_config) asks `user` for."""
+
+    for_others: ClassVar[bool] = False
 
     untested = forms.BooleanField(
         label="Keep it untested",
@@ -92,6 +94,7 @@ class OwnKeyForm(forms.Form):
             expires_at=self.expires_at(),
             comment=self.comment(),
             keep_untested=self.cleaned_data["untested"],
+            for_others=self.for_others,
         )
         if isinstance(outcome, Kept):
             return outcome
