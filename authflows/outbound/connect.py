@@ -26,10 +26,10 @@ from django.utils import timezone
 from authflows.inbound import my_servers
 from authflows.models import Connection, PendingConnection, PendingSignIn
 from authflows.outbound import connections, registration, token_endpoint
-from authflows.outbound.endpoints import browser_problem
 from authflows.outbound.provider_http import Reply, exchange
 from authflows.outbound.token_endpoint import Kind, TokenAnswer, TokenFailure
 from authflows.outbound.upstream_clients import facts_of
+from servers.endpoints import browser_problem
 from servers.errors import SecretUnavailable
 from servers.models import AuthConfig, Server
 from servers.oauth_settings import OAuthSettings
