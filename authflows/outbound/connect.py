@@ -39,6 +39,8 @@ log = logging.getLogger(__name__)
 
 LIFETIME: Final = timedelta(minutes=10)
 _PURPOSE: Final = "pending-connection"
+# Failures that the same person meets again however often they try.
+_LASTING: Final = frozenset({"no_access", "not_oauth", "endpoint_refused", "secret_unavailable", "not_registered"})
 _CODE: Final = re.compile(r"[a-z0-9_.-]{1,40}")
 
 
@@ -67,6 +69,12 @@ class ConnectFailed:
     sentence: str
     server: Server | None = None
     sign_in: PendingSignIn | None = None
+    return_to: str = ""
+
+    @property
+    def again(self) -> bool:
+        """Whether another try may work."""
+        return self.server is not None and self.reason not in _LASTING
 
 
 @lru_cache(maxsize=2)
@@ -151,7 +159,7 @@ def finish(parameters: QueryDict, *, user: Any, session_key: str) -> Connected |
 
     def failed(reason: str, sentence: str) -> ConnectFailed:
         log.warning("connect failed", extra={"server": server.slug, "reason": reason})
-        return ConnectFailed(reason, sentence, server, pending.sign_in)
+        return ConnectFailed(reason, sentence, server, pending.sign_in, pending.return_to)
 
     config = getattr(server, "auth_config", None)
     provider = OAuthSettings.read(config.settings) if config else OAuthSettings()

@@ -55,10 +55,9 @@ def missing_connection(connection: Connection | None, server: Server) -> Missing
         return Missing(Need.RECONNECT, f"{server.name} has to be connected again. {explain(connection.last_error)}")
     if connection.origin != origin_of(server.url):
         return Missing(Need.RECONNECT, f"{server.name} has to be connected again. {explain('endpoint_changed')}")
-    if set(connection.wanted_scope.split()) - set(connection.scope.split()):
-        return Missing(
-            Need.RECONNECT, f"{server.name} asks for more rights ({connection.wanted_scope}): connect it again."
-        )
+    given = connection.scope.split()
+    if more := [scope for scope in connection.wanted_scope.split() if scope not in given]:
+        return Missing(Need.RECONNECT, f"{server.name} asks for more rights ({' '.join(more)}): connect it again.")
     return None
 
 

@@ -19,7 +19,7 @@ def callback(request: HttpRequest) -> HttpResponse:
     """The one redirect URI of the gateway at every provider (RFC 6749, 4.1.2)."""
     result = connect.finish(request.GET, user=request.user, session_key=request.session.session_key or "")
     if isinstance(result, ConnectFailed):
-        return render(request, "authflows/connect_failed.html", {"result": result}, status=400)
+        return _failed(request, result, status=400)
     if result.sign_in is not None:
         return redirect("authorize-pending", result.sign_in.pk)
     connection = result.connection
@@ -50,10 +50,17 @@ def depart(
         other_account=other_account,
     )
     if isinstance(result, ConnectFailed):
-        return render(request, "authflows/connect_failed.html", {"result": result}, status=502)
+        return _failed(request, result, status=502)
     response = render(request, "authflows/leaving.html", {"departure": result, "server": server})
     response.headers["Referrer-Policy"] = "no-referrer"
     return response
+
+
+def _failed(request: HttpRequest, result: ConnectFailed, *, status: int) -> HttpResponse:
+    # The page of a link begins the trip by itself, so that it comes back there.
+    by_link = result.return_to.startswith(reverse("connect-link", args=["-"])[:-1])
+    context = {"result": result, "again_at": result.return_to if by_link else ""}
+    return render(request, "authflows/connect_failed.html", context, status=status)
 
 
 def server_page(server: Server) -> str:

@@ -87,9 +87,9 @@ async def _say(send: Any, status: int, body: bytes) -> None:
 
 
 @contextlib.contextmanager
-def serving(app: App, **options: Any) -> Iterator[str]:
+def serving(app: App, *, listener: socket.socket | None = None, **options: Any) -> Iterator[str]:
     """Serve the application in a thread on a free port; yields `http(s)://127.0.0.1:<port>/mcp`."""
-    listener = socket.create_server(("127.0.0.1", 0))
+    listener = listener or socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(app, log_level="critical", lifespan="on", timeout_graceful_shutdown=1, **options)
     server = uvicorn.Server(config)
     started = threading.Event()
