@@ -26,7 +26,8 @@ from servers.scope import Scope, scope_of_request
 # Sections of the index, in the order of setting things up; what is not listed comes last under its own name.
 SECTIONS: Final = (
     ("MCP servers", ("servers.servergroup", "servers.server")),
-    ("Access", ("authflows.virtualaccount", "authflows.apikey", "servers.storedsecret")),
+    ("Credentials upstream", ("authflows.connection", "authflows.ownkey", "authflows.upstreamclient")),
+    ("Access", ("authflows.virtualaccount", "authflows.apikey", "authflows.ownkey", "servers.storedsecret")),
     (
         "Sign-in",
         ("authflows.identityprovider", "authflows.oauthclient", "authflows.approval", "authflows.registrationpolicy"),
@@ -35,7 +36,7 @@ SECTIONS: Final = (
     ("Gateway", ("servers.tenant", "servers.privatedestination")),
     ("Records", ("servers.call", "servers.auditevent")),
 )
-_NAMES: Final = {"auth.group": "Teams", "auth.user": "People"}
+_NAMES: Final = {"auth.group": "Teams", "auth.user": "People", "authflows.ownkey": "Auth Overrides"}
 
 
 class GatehouseAdminSite(admin.AdminSite):

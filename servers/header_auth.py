@@ -86,16 +86,16 @@ def store_headers(server: Server, config: AuthConfig, choices: list[HeaderChoice
     for choice in choices:
         template = choice.template
         if choice.plain:
-            group, key = _secret_name(server, choice.name)
+            group, key = free_secret_name(server, choice.name)
             secret = set_secret(tenant=server.tenant, group=group, key=key, value=choice.plain, actor=actor)
             template = secret.fqn
         headers.append((choice.name, template))
     config.set_header_templates(headers)
 
 
-def _secret_name(server: Server, header: str) -> tuple[str, str]:
-    """A free name for the header's secret, or the one this server alone already uses for it."""
-    key = re.sub(r"[^a-z0-9.-]+", "-", header.lower()).strip("-.") or "header"
+def free_secret_name(server: Server, what: str) -> tuple[str, str]:
+    """A free name for the secret of a header or of an app, or the one this server alone already uses for it."""
+    key = re.sub(r"[^a-z0-9.-]+", "-", what.lower()).strip("-.") or "header"
     taken = set(StoredSecret.objects.filter(tenant=server.tenant, group=server.slug).values_list("key", flat=True))
     used = uses_of_secrets([server.tenant])
     number = 1
@@ -110,19 +110,23 @@ def _secret_name(server: Server, header: str) -> tuple[str, str]:
 
 
 def uses_of_secrets(tenants: Iterable[Tenant]) -> dict[str, list[Server]]:
-    """FQN of a stored secret to the servers whose headers name it; one query."""
+    """FQN of a stored secret to the servers whose headers or apps name it; one query."""
     found: dict[str, list[Server]] = defaultdict(list)
     configs = AuthConfig.objects.filter(server__tenant__in=list(tenants)).select_related("server__tenant")
     for config in configs.order_by("server__name"):
         named = {
             str(reference)
-            for _, template in config.header_templates()
+            for template in (*(value for _, value in config.header_templates()), _client_secret(config))
             for reference in stored_references(template)
             if isinstance(reference, StoredReference)
         }
         for fqn in named:
             found[fqn].append(config.server)
     return dict(found)
+
+
+def _client_secret(config: AuthConfig) -> str:
+    return str(config.settings.get("client_secret", ""))
 
 
 def same_origin(one: str, other: str) -> bool:

@@ -79,7 +79,7 @@ def test_the_set_up_steps_are_ticked_and_then_gone(cast: Cast) -> None:
 def test_the_sections_stand_in_the_order_of_setting_up(cast: Cast) -> None:
     found = signed_in(cast.admin).get(page("index")).context["app_list"]
     assert [section["name"] for section in found] == [
-        "MCP servers", "Access", "Sign-in", "People", "Gateway", "Records",
+        "MCP servers", "Credentials upstream", "Access", "Sign-in", "People", "Gateway", "Records",
     ]  # fmt: skip
     assert [m["name"] for m in found[0]["models"]] == ["MCP Server Groups", "MCP Servers"]
 

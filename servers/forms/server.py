@@ -11,79 +11,25 @@ from django import forms
 from django.core.exceptions import ValidationError
 from django.utils.crypto import salted_hmac
 
+from servers.credential_endings import Ending, Reason, end, would_end
 from servers.destinations import AddressCheck, check_address
 from servers.egress import parse_destination, tls_context
-from servers.errors import DestinationRefused, SecretUnavailable
-from servers.header_auth import (
-    HeaderChoice,
-    describe_headers,
-    is_reference,
-    same_origin,
-    store_headers,
-    stored_references,
-)
-from servers.header_fields import HeaderLinesField, HeaderNamesField, HeaderRow, HeaderRowsField
-from servers.models import AuthConfig, Server, ServerGroup, StoredSecret, Tenant
-from servers.scope import NOTHING, Scope
-from servers.secrets.references import Reference, references_in
-from servers.secrets.resolver import fill, resolve
+from servers.errors import DestinationRefused
+from servers.forms.base import TenantScopedForm
+from servers.forms.method_fields import Method, methods_of, wide
+from servers.forms.oauth import OAuthFields, oauth_reasons
+from servers.forms.other_methods import OwnHeaderFields, PassthroughFields
+from servers.forms.shared_header import SharedHeaderFields
+from servers.header_auth import same_origin
+from servers.header_fields import HeaderLinesField, HeaderNamesField
+from servers.models import AuthConfig, Server, ServerGroup, Tenant
+from servers.oauth_settings import OAuthSettings
 
-# Those that this form has fields for.
-OFFERED_METHODS = (AuthConfig.Method.NONE, AuthConfig.Method.SHARED_HEADER)
 NO_AUTH_WARNING = "With No Auth anyone who reaches the endpoint reads what it serves: not for production data."
-ORIGIN_CHANGED = (
-    "The endpoint's host changed. Enter the value of %(name)s again: a stored secret is sent only to the host it "
-    "was entered for."
-)
-REFERENCE_NEEDS_ADMIN = (
-    "%(name)s: only a tenant admin may use this reference. Enter the value itself, or ask a tenant admin."
-)
+CONFIRM_ENDING = "This ends credentials of other people, listed below. Type %(slug)s to confirm."
 
 
-class TenantScopedForm(forms.ModelForm):  # type: ignore[type-arg]
-    """A form whose tenant is chosen, fixed by the row, or the only one there is."""
-
-    scope: ClassVar[Scope] = NOTHING
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        choices = self.tenant_choices()
-        if "tenant" in self.fields:
-            field = self.fields["tenant"]
-            assert isinstance(field, forms.ModelChoiceField)  # noqa: S101  (a foreign key's field)
-            field.queryset = choices
-            field.initial = field.initial or choices.first()
-        elif self.instance.tenant_id is None:
-            found = list(choices[:2])
-            if len(found) == 1:
-                self.instance.tenant = found[0]
-
-    def tenant_choices(self) -> Any:
-        """The tenants that a new row may go to."""
-        return self.scope.administered_tenants()
-
-    def chosen_tenant(self) -> Tenant | None:
-        """The tenant of the row as the form now says."""
-        chosen = self.cleaned_data.get("tenant")
-        if isinstance(chosen, Tenant):
-            return chosen
-        return self.instance.tenant if self.instance.tenant_id else None
-
-    def _get_validation_exclusions(self) -> set[str]:
-        # So that "slug unique in the tenant" is checked although the tenant is not a field.
-        excluded: set[str] = super()._get_validation_exclusions()  # type: ignore[misc]
-        return excluded - {"tenant"}
-
-
-class GroupForm(TenantScopedForm):
-    """Add or change an MCP server group."""
-
-    class Meta:
-        model = ServerGroup
-        fields = ("tenant", "name", "slug", "description")
-
-
-class ServerForm(TenantScopedForm):
+class ServerForm(SharedHeaderFields, OwnHeaderFields, OAuthFields, PassthroughFields, TenantScopedForm):
     """Add or change an MCP server, its authentication included.
 
     `address_check` is made by the caller before the transaction begins: asking the DNS takes time.
@@ -91,6 +37,8 @@ class ServerForm(TenantScopedForm):
 
     address_check: ClassVar[AddressCheck | None] = None
     check_address_now: ClassVar[bool] = True
+    person_id: ClassVar[Any] = None
+    """Who uses the form: what they end of their own is not asked about."""
 
     url = forms.CharField(
         label="Endpoint URL",
@@ -105,14 +53,8 @@ class ServerForm(TenantScopedForm):
     )
     method = forms.ChoiceField(
         label="Authentication type",
-        choices=[(method.value, method.label) for method in OFFERED_METHODS],
+        choices=AuthConfig.Method.choices,
         help_text="How the gateway proves itself to the server.",
-    )
-    headers = HeaderRowsField(
-        label="Headers",
-        required=False,
-        help_text="Sent with every call. A value is write-only; leave it empty to keep what is set. It may be a "
-        "reference, alone or inside text: secret://tenant:group:key, env://NAME, file:///path, Bearer secret://…",
     )
     static_headers = HeaderLinesField(
         label="Extra headers",
@@ -127,6 +69,13 @@ class ServerForm(TenantScopedForm):
         help_text="One name a line. All other headers of the caller are dropped.",
     )
 
+    confirm_ending = forms.CharField(
+        label="Slug of this server",
+        required=False,
+        widget=wide(),
+        help_text="The change ends what these people have set up. They are asked to connect or to enter a key again.",
+    )
+
     class Meta:
         model = Server
         fields = (
@@ -136,15 +85,15 @@ class ServerForm(TenantScopedForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.stored_templates: dict[str, str] = {}
-        self.header_choices: list[HeaderChoice] = []
         saved = not self.instance._state.adding
-        config = AuthConfig.objects.filter(server=self.instance).first() if saved else None
-        if config is not None and "headers" in self.fields:
-            self.initial.setdefault("method", config.method)
-            self.stored_templates = {name.lower(): value for name, value in config.header_templates()}
-            stored = describe_headers(config.header_templates(), self.instance.tenant)
-            self.fields["headers"].widget.stored = stored
+        config = self.stored_config = AuthConfig.objects.filter(server=self.instance).first() if saved else None
+        self.endings: list[Ending] = []
+        self.ending_reasons: frozenset[Reason] = frozenset()
+        self.initial.setdefault("method", config.method if config is not None else Method.NONE)
+        self.start_shared_header(config)
+        self.start_own_header(config)
+        self.start_oauth(config)
+        self.start_passthrough(config)
         if not self.scope.superuser:
             self.fields.pop("allow_private", None)
         self._limit_groups()
@@ -214,9 +163,52 @@ class ServerForm(TenantScopedForm):
                 self.add_error("group", "Choose a group that you manage.")
         if self.check_address_now and "url" in cleaned:
             self._check_address(cleaned["url"])
-        if cleaned.get("method") == AuthConfig.Method.SHARED_HEADER and tenant and "headers" in cleaned:
-            self._choose_headers(cleaned["headers"], tenant)
+        if tenant is not None and "method" in cleaned:
+            self._clean_method(cleaned["method"], tenant)
+            self._ask_about_endings()
         return cleaned
+
+    def _clean_method(self, method: str, tenant: Tenant) -> None:
+        """Check the fields of the chosen authentication type; those of the others are not looked at."""
+        for name, field in self.fields.items():
+            belongs = methods_of(field)
+            if belongs and method not in belongs:
+                self.errors.pop(name, None)
+        moved = not self.instance._state.adding and not same_origin(
+            self.initial.get("url", ""), self.cleaned_data.get("url", "")
+        )
+        may_move = self.may_keep_secrets_elsewhere(tenant)
+        if method == Method.SHARED_HEADER and "headers" in self.cleaned_data:
+            self.clean_shared_header(tenant, moved=moved, may_move=may_move)
+        elif method == Method.OWN_HEADER:
+            self.clean_own_header(tenant, moved=moved)
+        elif method in (Method.OAUTH2, Method.CLIENT_CREDENTIALS):
+            self.clean_oauth(tenant, may_move=may_move)
+        elif method == Method.TOKEN_EXCHANGE:
+            self.clean_exchange(tenant, may_move=may_move)
+        elif method == Method.PASSTHROUGH:
+            self.clean_passthrough()
+
+    def _ask_about_endings(self) -> None:
+        """A change that ends what other people have at this server needs the server's slug typed in (F-315)."""
+        if self.stored_config is None:
+            return
+        self.ending_reasons = self._reasons(self.stored_config)
+        self.endings = would_end(self.instance, self.ending_reasons)
+        slug = self.initial.get("slug", "")
+        others = any(ending.user_id != self.person_id for ending in self.endings)
+        if others and self.cleaned_data.get("confirm_ending", "").strip() != slug:
+            self.add_error("confirm_ending", ValidationError(CONFIRM_ENDING, code="confirm", params={"slug": slug}))
+
+    def _reasons(self, stored: AuthConfig) -> frozenset[Reason]:
+        reasons = set()
+        if not same_origin(self.initial.get("url", ""), self.cleaned_data.get("url") or self.initial.get("url", "")):
+            reasons.add(Reason.ADDRESS)
+        if stored.method != self.cleaned_data["method"]:
+            reasons.add(Reason.METHOD)
+        elif stored.method == Method.OAUTH2 and isinstance(self.oauth_result, OAuthSettings):
+            reasons |= oauth_reasons(OAuthSettings.read(stored.settings), self.oauth_result)
+        return frozenset(reasons)
 
     def _check_address(self, url: str) -> None:
         if not self.instance._state.adding and url == self.initial.get("url"):
@@ -236,58 +228,9 @@ class ServerForm(TenantScopedForm):
             )
         self.add_error("url", ValidationError(text, code="private" if check.is_private else "address"))
 
-    def _choose_headers(self, rows: list[HeaderRow], tenant: Tenant) -> None:
-        if not rows:
-            self.add_error("headers", "Header Auth needs at least one header with a value.")
-        moved = not self.instance._state.adding and not same_origin(
-            self.initial.get("url", ""), self.cleaned_data.get("url", "")
-        )
-        for row in rows:
-            try:
-                choice = self._choose_header(row, tenant, moved)
-            except ValidationError as error:
-                self.add_error("headers", error)
-            else:
-                self.header_choices.append(choice)
-
-    def _choose_header(self, row: HeaderRow, tenant: Tenant, moved: bool) -> HeaderChoice:
-        if not row.value:
-            kept = self.stored_templates.get(row.stored.lower())
-            if kept is None:
-                raise ValidationError("%(name)s: enter a value or a reference.", params={"name": row.name})
-            if moved and not self.may_keep_secrets_elsewhere(tenant):
-                raise ValidationError(ORIGIN_CHANGED, code="origin", params={"name": row.name})
-            return HeaderChoice(row.name, template=kept)
-        if not is_reference(row.value):
-            return HeaderChoice(row.name, plain=row.value)
-        for reference in references_in(row.value):
-            if not self._may_use(reference, row, tenant, moved):
-                raise ValidationError(REFERENCE_NEEDS_ADMIN, code="reference", params={"name": row.name})
-            try:
-                resolve(reference, tenant)
-            except SecretUnavailable as error:
-                raise ValidationError(
-                    "%(name)s: %(why)s", params={"name": row.name, "why": error.public_message}
-                ) from error
-        return HeaderChoice(row.name, template=row.value)
-
-    def _may_use(self, reference: Reference, row: HeaderRow, tenant: Tenant, moved: bool) -> bool:
-        # A manager of one server could otherwise send any secret of the tenant to a host of their choice.
-        if self.scope.administers(tenant.pk):
-            return True
-        known = {str(r) for template in self.stored_templates.values() for r in stored_references(template)}
-        return not moved and str(reference) in known
-
     def may_keep_secrets_elsewhere(self, tenant: Tenant) -> bool:
         """Whether a stored secret may follow the endpoint to another host."""
         return self.scope.administers(tenant.pk)
-
-    def credential_headers(self) -> list[tuple[str, str]]:
-        """The headers that the form's values amount to, references filled in; raises SecretUnavailable."""
-        tenant = self.chosen_tenant()
-        if tenant is None or self.cleaned_data.get("method") != AuthConfig.Method.SHARED_HEADER:
-            return []
-        return [(c.name, c.plain or fill(c.template, tenant)) for c in self.header_choices]
 
     def connection_digest(self) -> str:
         """Stands for all that a test of the connection depends on, secrets included; raises SecretUnavailable."""
@@ -306,12 +249,19 @@ class ServerForm(TenantScopedForm):
         # Locked before a stored secret's audit event locks the end of the chain, as everywhere.
         rows = AuthConfig.objects.select_for_update()
         config = rows.filter(server=server).first() or AuthConfig(server=server)
-        config.method = AuthConfig.Method(self.cleaned_data["method"])
-        if config.method == AuthConfig.Method.SHARED_HEADER:
-            store_headers(server, config, self.header_choices, actor=actor)
+        method = config.method = Method(self.cleaned_data["method"])
+        if method == Method.SHARED_HEADER:
+            self.store_shared_header(server, config, actor=actor)
+        elif method == Method.OWN_HEADER and self.own_header_result is not None:
+            config.settings = self.own_header_result.stored()
+        elif method in (Method.OAUTH2, Method.CLIENT_CREDENTIALS, Method.TOKEN_EXCHANGE):
+            self.store_oauth(server, config, actor=actor)
+        elif method == Method.PASSTHROUGH and self.passthrough_result is not None:
+            config.settings = self.passthrough_result.stored()
         else:
             config.settings = {}
         config.save()
+        end(server, self.ending_reasons, actor=actor)
 
 
 class ServerTestForm(ServerForm):
@@ -332,18 +282,3 @@ class ServerTestForm(ServerForm):
 
     def may_keep_secrets_elsewhere(self, tenant: Tenant) -> bool:
         return False
-
-
-class SecretForm(TenantScopedForm):
-    """Add a secret or replace its value. The value goes in and never comes out."""
-
-    value = forms.CharField(
-        strip=False,
-        max_length=65536,
-        widget=forms.PasswordInput(attrs={"autocomplete": "off", "class": "vTextField"}),
-        help_text="Write-only: it can be replaced, not read.",
-    )
-
-    class Meta:
-        model = StoredSecret
-        fields = ("tenant", "group", "key")
