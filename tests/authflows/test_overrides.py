@@ -90,7 +90,9 @@ def test_a_manager_sets_a_persons_key_and_the_person_sees_by_whom(
     person = Client()
     person.force_login(cast.member)
     for page in ("/portal/connections/", "/portal/servers/default/vault/"):
-        assert "manager, a manager" in text_of(person.get(page))
+        found = text_of(person.get(page))
+        assert "manager, a manager" in found
+        assert "for the audit" in found
 
 
 @pytest.mark.requirement("F-309")
