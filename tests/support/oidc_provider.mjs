@@ -36,7 +36,11 @@ const consentPage = (client, parameters) =>
   );
 
 const chooserPage = () =>
-  page('Choose an account', '<form method="post"><button name="action" value="continue">Continue</button></form>');
+  page(
+    'Choose an account',
+    `<form method="post"><button name="action" value="continue">Continue</button>
+      <button name="action" value="another">Another account</button></form>`,
+  );
 
 function account(name) {
   const known = options.accounts[name];
@@ -156,8 +160,10 @@ async function interact(provider, request, response) {
       if (options.accounts[name]?.password !== form.get('password')) {
         return send(response, 401, loginPage('That account name and password do not belong together.'));
       }
-      return finish({ login: { accountId: account(name).accountId } }, false);
+      return finish({ login: { accountId: account(name).accountId }, select_account: {} }, false);
     }
+    case 'another':
+      return send(response, 200, loginPage());
     case 'continue':
       return finish({ select_account: {} }, false);
     case 'allow':

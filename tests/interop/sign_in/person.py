@@ -16,21 +16,22 @@ class Person:
 
     def __init__(self, browser: Browser, name: str, *, origin: str) -> None:
         self.name = name
-        self._origin = origin
+        self.origin = origin
         self._context, self._window = open_window(browser)
+        self.page = self._window.page
         # What the approval pages said, one after the other.
         self.read: list[str] = []
 
     def close(self) -> None:
         """Leave. There must have been no trouble in the browser with pages of the gateway."""
         self._context.close()
-        of_clients = re.compile(rf"(?:for|on) (?!{re.escape(self._origin)})http")
+        of_clients = re.compile(rf"(?:for|on) (?!{re.escape(self.origin)})http")
         ours = [trouble for trouble in self._window.trouble if not of_clients.search(trouble)]
         assert not ours, "\n".join(ours)
 
     def decide(self, url: str, button: str) -> None:
         """Open a URL that a client opened, sign in where asked to, press a button, and come back to the client."""
-        page = self._window.page
+        page = self.page
         page.goto(url)
         if page.get_by_label("Password", exact=True).is_visible():
             page.get_by_label("Username").fill(self.name)
@@ -40,7 +41,7 @@ class Person:
         decision.wait_for()
         self.read.append(page.locator("main").inner_text())
         decision.click()
-        page.wait_for_url(lambda reached: not reached.startswith(self._origin))
+        page.wait_for_url(lambda reached: not reached.startswith(self.origin))
 
     @property
     def approves(self) -> partial[None]:

@@ -122,7 +122,10 @@ class Program:
         return [tool.name for tool in (await self.session.list_tools()).tools]
 
     async def add(self, a: int, b: int) -> str:
-        answer = await self.session.call_tool("add", {"a": a, "b": b})
+        return await self.call("add", a=a, b=b)
+
+    async def call(self, tool: str, **arguments: Any) -> str:
+        answer = await self.session.call_tool(tool, arguments)
         return " ".join(getattr(part, "text", "") for part in answer.content)
 
     async def keep(self) -> dict[str, Any]:

@@ -107,9 +107,10 @@ async function signedIn(request) {
 const commands = {
   connect,
   tools: () => signedIn(async () => (await client.listTools()).tools.map((tool) => tool.name)),
-  add: ({ a, b }) =>
+  add: (numbers) => commands.call({ tool: 'add', ...numbers }),
+  call: ({ tool, ...parameters }) =>
     signedIn(async () => {
-      const { content } = await client.callTool({ name: 'add', arguments: { a, b } });
+      const { content } = await client.callTool({ name: tool, arguments: parameters });
       return content.map((part) => part.text ?? '').join(' ');
     }),
   keep: () => ({ client: kept.client, tokens: kept.tokens }),
