@@ -36,6 +36,8 @@ FEATURES: Final = {
     "F-307": "The gateway registers itself at a provider, by its document or dynamically",
     "F-308": "A key of one's own for a server, with named placeholders: entered once, tested before it is kept",
     "F-309": "A manager sets another's or a program's key, or one over a shared header; end, comment, last use",
+    "F-310": "Client credentials; passthrough, labelled and checked",
+    "F-311": "Token exchange, on behalf of the caller",
     "F-312": "Connect again as another account; step-up",
     "F-313": "A provider's quirks are fields: parameters, client authentication, no PKCE, no resource, no expires_in",
     "F-314": "“Not connected” reaches the person whatever the client can do",
@@ -110,12 +112,15 @@ UPSTREAM: Final = {
     "CL-10": "Tokens and clients belong to an issuer and are never sent to another",
     "CL-11": "The resource is named in each request to a provider",
     "CL-12": "Scopes: the challenge's, else the resource's, within the admin's ceiling",
+    "CL-13": "A call that lacks a scope leads to Connect with what was asked before and what is asked now",
     "CL-14": "The state of a trip is random, single use, and of one person in one browser",
     "CL-15": "An answer of another issuer is not looked at",
     "CL-17": "Browsers are sent to https addresses only",
     "CL-18": "Addresses that an upstream names go through the one door",
     "CL-19": "Tokens are sealed at rest, stand in no log, and go only where they are for",
     "CL-20": "A refresh happens once, and only invalid_grant is an end",
+    "CL-21": "A refused token is renewed once and the request sent once more; then it is the person's turn",
+    "CL-30": "A token of the gateway's own is one for all callers, and the record still says who called",
 }
 
 SERVER: Final = {
@@ -137,6 +142,7 @@ SESSIONS: Final = {
 THREATS: Final = {
     "T1": "A key for one server opens another",
     "T2": "The caller's credential goes upstream",
+    "T3": "What a caller sends along reaches the wrong place, or is what opened our door",
     "T4": "A credential in the URL is accepted or logged",
     "T5": "One kind of credential is taken for another",
     "T6": "A header twice, one read here and the other upstream",
@@ -163,6 +169,7 @@ THREATS: Final = {
     "T40": "A session of somebody else, or of another server, is used",
     "T41": "Events of somebody else's stream are resumed",
     "T42": "A session id is taken from an answer that may not give one",
+    "T43": "The state of somebody else's request, or of another one, is used",
     "T46": "What a list hides can still be called",
     "T49": "The caller has gone and the work goes on",
     "T50": "A call runs twice because we tried again",
