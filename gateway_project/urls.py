@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.contrib import admin
 from django.urls import include, path, re_path
 
-from authflows.views import authorize, client_document, connect, metadata, registration, token
+from authflows.views import authorize, client_document, connect, metadata, registration, token, upstream_setup
 from gateway_project import health
 
 urlpatterns = [
@@ -35,6 +35,9 @@ urlpatterns = [
     # Pasted by admins at providers: never changed.
     path("api/svc/v1/llm-gateway/mcp-servers/oauth2/callback", connect.callback, name="oauth2-callback"),
     path("", include("proxy.urls")),
+    # Before the admin, which takes all that is below it.
+    path("admin/discover/", admin.site.admin_view(upstream_setup.discover_draft), name="discover-draft"),
+    path("admin/what-will-happen/", admin.site.admin_view(upstream_setup.plan_draft), name="plan-draft"),
     path("admin/", admin.site.urls),
     path("", include("authflows.urls")),
 ]

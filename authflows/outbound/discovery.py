@@ -13,11 +13,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from django.conf import settings
-
-from authflows.outbound import challenge
+from authflows.outbound import challenge, provider_metadata
 from authflows.outbound.provider_http import Reply, Unreachable, exchange
-from servers.endpoints import address_problem, browser_problem, origin_of, reach_problem
+from authflows.outbound.provider_metadata import BadMetadata, ProviderMetadata, texts
+from servers.endpoints import address_problem, origin_of, reach_problem
 from servers.oauth_settings import OAuthSettings
 
 _ROLE: Final = "discovery"
@@ -84,6 +83,7 @@ class _Run:
 
     url: str
     ca_certificate: str
+    has_app: bool
     steps: list[Step] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -112,12 +112,13 @@ class _Run:
         return found
 
 
-def discover(url: str, *, ca_certificate: str = "") -> Discovered | NotDiscovered:
+def discover(url: str, *, ca_certificate: str = "", has_app: bool = False) -> Discovered | NotDiscovered:
     """Ask the MCP server at `url`, and whom it names, how people sign in; blocks on the network.
 
-    `ca_certificate` is the server's own authority (PEM), if it has one.
+    `ca_certificate` is the server's own authority (PEM), if it has one. `has_app`: an app was made at the provider,
+    so the gateway need not register.
     """
-    run = _Run(url, ca_certificate)
+    run = _Run(url, ca_certificate, has_app)
     try:
         if (problem := address_problem(url)) is not None:
             raise _Stop("address_refused", problem)
@@ -214,15 +215,8 @@ def _plain(url: str) -> tuple[str, str, str, str]:
 # --- the provider
 
 
-@dataclass(frozen=True, slots=True)
-class _Provider:
-    settings: OAuthSettings
-    offers: tuple[str, ...] = ()
-    """The scopes that its own metadata lists."""
-
-
-def _from_issuer(run: _Run, resource: Mapping[str, Any]) -> _Provider:
-    issuers = [one for one in _list(resource, "authorization_servers") if one]
+def _from_issuer(run: _Run, resource: Mapping[str, Any]) -> ProviderMetadata:
+    issuers = [one for one in texts(resource, "authorization_servers") if one]
     if not issuers:
         raise _Stop("no_issuer", "The server's metadata names no authorization server. Enter the endpoints by hand.")
     issuer = issuers[0]
@@ -247,7 +241,7 @@ def _from_issuer(run: _Run, resource: Mapping[str, Any]) -> _Provider:
                 "These must be equal to the letter. Tell the provider's operator, or enter the endpoints by hand.",
             )
         run.did("Provider metadata (RFC 8414)", url)
-        return _provider(run, document, issuer)
+        return _read(run, document, issuer)
     raise _Stop(
         "no_metadata",
         f"The provider {issuer} publishes no metadata where it should. Enter its endpoints by hand.",
@@ -263,7 +257,7 @@ def _metadata_urls(issuer: str) -> Iterator[str]:
         yield f"{origin}{path}/.well-known/openid-configuration"
 
 
-def _from_origin(run: _Run) -> _Provider:
+def _from_origin(run: _Run) -> ProviderMetadata:
     """A server of 2025-03-26, which is its own provider: metadata at its root, else the usual paths (CL-4)."""
     if not any(step.outcome.startswith("401") for step in run.steps):
         raise _Stop(
@@ -280,7 +274,7 @@ def _from_origin(run: _Run) -> _Provider:
         if issuer not in (origin, f"{origin}/"):
             raise _Stop("wrong_issuer", f"The metadata at {origin} says that it belongs to {str(issuer)[:200]}.")
         run.did("Metadata of the server's own host", f"{origin}/.well-known/oauth-authorization-server")
-        return _provider(run, document, str(issuer))
+        return _read(run, document, str(issuer))
     reply = run.get(f"{origin}/authorize")
     there = isinstance(reply, Reply) or reply.reason == "redirected"
     if (isinstance(reply, Reply) and reply.status in (404, 410, 501)) or not there:
@@ -300,84 +294,26 @@ def _from_origin(run: _Run) -> _Provider:
         registration="dynamic",
         token_endpoint_auth_method="client_secret_basic",  # noqa: S106
     )
-    return _Provider(made)
+    return ProviderMetadata(made)
 
 
-_ENDPOINTS: Final = (
-    "authorization_endpoint",
-    "token_endpoint",
-    "revocation_endpoint",
-    "registration_endpoint",
-    "userinfo_endpoint",
-)
-_NEEDED: Final = ("authorization_endpoint", "token_endpoint")
+def _read(run: _Run, document: Mapping[str, Any], issuer: str) -> ProviderMetadata:
+    try:
+        found = provider_metadata.read(document, issuer, has_app=run.has_app)
+    except BadMetadata as bad:
+        run.did("Endpoints and PKCE", bad.sentence)
+        raise _Stop(bad.reason, bad.sentence) from bad
+    run.did("Endpoints and PKCE", ", ".join(found.hosts))
+    run.notes.extend(found.notes)
+    return found
 
 
-def _provider(run: _Run, document: Mapping[str, Any], issuer: str) -> _Provider:
-    """The endpoints of a metadata document that is the issuer's own, each looked at (T20, T26)."""
-    endpoints: dict[str, str] = {}
-    for name in _ENDPOINTS:
-        url = document.get(name)
-        if url is None and name not in _NEEDED:
-            continue
-        if not isinstance(url, str) or not url:
-            raise _Stop("endpoint_missing", f"The provider's metadata has no {name}. Enter the endpoints by hand.")
-        problem = browser_problem(url) if name == "authorization_endpoint" else reach_problem(url)
-        if problem is not None:
-            run.did("Endpoints", f"{name}: {problem}")
-            raise _Stop("endpoint_refused", f"The provider's {name} cannot be used. {problem}")
-        endpoints[name] = url
-    # Where PKCE is not announced it may be ignored, and that cannot be seen from here (CL-5).
-    if "S256" not in _list(document, "code_challenge_methods_supported"):
-        run.did("PKCE", "S256 is not announced")
-        raise _Stop(
-            "no_s256",
-            "The provider does not announce PKCE with S256, which signing in through metadata needs. "
-            "If its operator says that it works nonetheless, enter the endpoints by hand.",
-        )
-    run.did("Endpoints", ", ".join(sorted({urlsplit(url).netloc for url in endpoints.values()})))
-    hosts = {urlsplit(url).hostname for url in endpoints.values()} - {urlsplit(issuer).hostname}
-    if hosts:
-        run.notes.append(f"Not all endpoints are on the issuer's own host: {', '.join(sorted(map(str, hosts)))}.")
-    registration = _registration(run, document, endpoints)
-    made = OAuthSettings(
-        issuer=issuer,
-        **endpoints,
-        discovered=True,
-        registration=registration,
-        token_endpoint_auth_method=_auth_method(document, registration),
-        iss_supported=document.get("authorization_response_iss_parameter_supported") is True,
-    )
-    return _Provider(made, tuple(_list(document, "scopes_supported")))
-
-
-def _registration(run: _Run, document: Mapping[str, Any], endpoints: Mapping[str, str]) -> str:
-    """How we become a client there without an admin's help, if at all (CL-7)."""
-    if document.get("client_id_metadata_document_supported") is True:
-        if settings.PUBLIC_URL.startswith("https://"):
-            return "metadata_document"
-        run.notes.append("The provider would read our metadata document, but the gateway's public URL is not https.")
-    if "registration_endpoint" in endpoints:
-        return "dynamic"
-    run.notes.append("The gateway cannot register itself there: create an app at the provider and enter its App ID.")
-    return "pre_registered"
-
-
-def _auth_method(document: Mapping[str, Any], registration: str) -> str:
-    offered = _list(document, "token_endpoint_auth_methods_supported") or ["client_secret_basic"]
-    algorithms = _list(document, "token_endpoint_auth_signing_alg_values_supported") or ["ES256"]
-    signing = ["private_key_jwt"] if "ES256" in algorithms else []
-    order = {
-        "metadata_document": [*signing, "none"],
-        "dynamic": ["client_secret_basic", "client_secret_post", *signing, "none"],
-    }.get(registration, ["client_secret_basic", "client_secret_post", *signing, "none"])
-    return next((method for method in order if method in offered), order[-1])
-
-
-def _scopes(run: _Run, named: Mapping[str, str], resource: Mapping[str, Any], found: _Provider) -> tuple[str, ...]:
+def _scopes(
+    run: _Run, named: Mapping[str, str], resource: Mapping[str, Any], found: ProviderMetadata
+) -> tuple[str, ...]:
     """What to ask for: the challenge's, else the resource's, else nothing (CL-12); never more than an admin keeps."""
-    asked = named.get("scope", "").split() or _list(resource, "scopes_supported")
-    if asked and "offline_access" in found.offers and "offline_access" not in asked:
+    asked = named.get("scope", "").split() or texts(resource, "scopes_supported")
+    if asked and "offline_access" in found.scopes_offered and "offline_access" not in asked:
         run.notes.append("offline_access is added, so that people need not connect again every hour.")
         asked = [*asked, "offline_access"]
     clean = [scope for scope in dict.fromkeys(asked) if _is_scope(scope)][:_MOST_SCOPES]
@@ -388,8 +324,3 @@ def _scopes(run: _Run, named: Mapping[str, str], resource: Mapping[str, Any], fo
 def _is_scope(text: str) -> bool:
     """RFC 6749, 3.3."""
     return 0 < len(text) <= 200 and all("!" <= c <= "~" and c not in '"\\' for c in text)
-
-
-def _list(document: Mapping[str, Any], name: str) -> list[str]:
-    found = document.get(name)
-    return [one for one in found if isinstance(one, str)] if isinstance(found, list) else []

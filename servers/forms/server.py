@@ -10,6 +10,7 @@ from cryptography.x509 import load_pem_x509_certificates
 from django import forms
 from django.core.exceptions import ValidationError
 from django.utils.crypto import salted_hmac
+from django.utils.functional import cached_property
 
 from servers.credential_endings import Ending, Reason, end, would_end
 from servers.destinations import AddressCheck, check_address
@@ -27,6 +28,8 @@ from servers.oauth_settings import OAuthSettings
 
 NO_AUTH_WARNING = "With No Auth anyone who reaches the endpoint reads what it serves: not for production data."
 CONFIRM_ENDING = "This ends credentials of other people, listed below. Type %(slug)s to confirm."
+# Not part of what is set.
+_UNSEEN = frozenset({"confirm_ending", "passthrough_for", "discovered"})
 
 
 class ServerForm(SharedHeaderFields, OwnHeaderFields, OAuthFields, PassthroughFields, TenantScopedForm):
@@ -97,6 +100,17 @@ class ServerForm(SharedHeaderFields, OwnHeaderFields, OAuthFields, PassthroughFi
         if not self.scope.superuser:
             self.fields.pop("allow_private", None)
         self._limit_groups()
+
+    @cached_property
+    def changed_data(self) -> list[str]:
+        """The changed fields, without those that belong to another authentication type than the chosen one."""
+        method = self.data.get(self.add_prefix("method"), "")
+        found = super().changed_data
+        return [
+            name
+            for name in found
+            if name not in _UNSEEN and (not methods_of(self.fields[name]) or method in methods_of(self.fields[name]))
+        ]
 
     def tenant_choices(self) -> Any:
         return self.scope.tenants_for_new_servers()
