@@ -48,6 +48,8 @@ class Target:
     static_headers: tuple[tuple[str, str], ...] = ()
     ca_certificate: str = ""
     connect_timeout: float = 10
+    callers_bring: bool = False
+    """A test has no credential, because calls bring one of their own: a 401 is the right answer."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,12 @@ def probe(target: Target, *, total_seconds: float = TOTAL_SECONDS) -> ProbeResul
         ):
             session.headers.pop("Accept", None)
             run.try_eras(session, total_seconds)
+    except _AsksForCredential:
+        return ProbeResult(
+            ok=True,
+            sentence="Reached; it asks for a credential (401), as it should. Calls bring one; this test has none.",
+            milliseconds=_since(started),
+        )
     except Failed as failure:
         return ProbeResult(
             ok=False,
@@ -117,6 +125,10 @@ def probe_all(targets: Sequence[Target], *, total_seconds: float = TOTAL_SECONDS
 
     with ThreadPoolExecutor(max_workers=_THREADS, thread_name_prefix="probe") as pool:
         return list(pool.map(one, targets))
+
+
+class _AsksForCredential(Exception):
+    """The server answered 401 to a test that has no credential to show."""
 
 
 class _Run:
@@ -230,6 +242,8 @@ class _Run:
         for _ in range(_MOST_PAGES):
             parameters: dict[str, Any] = {"cursor": cursor} if cursor is not None else {}
             answer = self._post("tools/list", parameters, modern=modern, headers=headers)
+            if answer.status == 401 and self.target.callers_bring and not self.target.credential:
+                raise _AsksForCredential
             tools = (answer.result or {}).get("tools")
             if answer.status in (401, 403):
                 raise self._refused(answer.status)
@@ -269,6 +283,8 @@ class _Run:
     def _refuse_early(self, answer: Answer) -> None:
         """What ends the test in either era: a refused credential, a redirect."""
         if answer.status == 401:
+            if self.target.callers_bring and not self.target.credential:
+                raise _AsksForCredential
             raise self._refused(401)
         if 300 <= answer.status < 400:
             raise Failed(Step.OPENING, self._redirect_sentence(answer))

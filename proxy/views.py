@@ -15,7 +15,7 @@ from django.template.response import TemplateResponse
 from django.utils import timezone
 from django.views.decorators.http import require_POST
 
-from authflows.outbound.credentials import shared_headers
+from authflows.outbound.credentials import METHODS, shared_headers
 from proxy.probe import ProbeResult, Target, probe, probe_all
 from proxy.probe_http import Step
 from servers import audit, health
@@ -60,6 +60,7 @@ def test_draft(request: HttpRequest) -> HttpResponse:
             static_headers=tuple(form.cleaned_data.get("static_headers", {}).items()),
             ca_certificate=form.cleaned_data.get("ca_certificate", ""),
             connect_timeout=form.cleaned_data.get("connect_timeout") or 10,
+            callers_bring=form.cleaned_data["method"] not in METHODS,
         )
         destination = parse_destination(target.url)
         digest = form.connection_digest()
@@ -121,6 +122,7 @@ def target_of(server: Server) -> Target:
         static_headers=tuple((str(name), str(value)) for name, value in server.static_headers.items()),
         ca_certificate=server.ca_certificate,
         connect_timeout=server.connect_timeout,
+        callers_bring=config.method not in METHODS,
     )
 
 

@@ -320,3 +320,19 @@ def test_the_policy_on_every_page_allows_nothing_inline(cast: Cast) -> None:
         text = answer.content.decode()
         assert " style=" not in text
         assert " onclick=" not in text
+
+
+@pytest.mark.requirement("F-308")
+def test_a_server_with_keys_of_peoples_own_is_well_when_it_asks_for_one(cast: Cast) -> None:
+    with serving(requiring(calculator(), "Authorization", f"Bearer {CANARY}")) as url:
+        allow_private(url)
+        Server.objects.filter(pk=cast.server.pk).update(url=url)
+        AuthConfig.objects.filter(server=cast.server).update(
+            method="own_header", settings={"headers": [{"name": "Authorization", "value": "Bearer {{API_KEY}}"}]}
+        )
+        signed_in(cast.admin).post(reverse("test-connection", args=[cast.server.pk]))
+        draft_of_it = form_data(url=url) | {"method": "own_header", "own_headers": "Authorization: Bearer {{API_KEY}}"}
+        found = draft(cast.admin, draft_of_it).json()
+    server = Server.objects.get(pk=cast.server.pk)
+    assert (server.health, server.health_detail["step"]) == ("ok", "")
+    assert found["ok"], found

@@ -83,6 +83,16 @@ def test_a_wrong_key_is_named_as_such_and_not_repeated() -> None:
     assert "asks for a credential" in none.sentence
 
 
+def test_a_401_is_the_right_answer_where_calls_bring_their_own_credential() -> None:
+    with serving(requiring(calculator(), "Authorization", f"Bearer {KEY}")) as url:
+        good = tried(url, callers_bring=True)
+        wrong = tried(url, callers_bring=True, credential=(("Authorization", "Bearer wrong"),))
+    assert good.ok, good.sentence
+    assert "it asks for a credential (401), as it should" in good.sentence
+    assert good.tools is None
+    assert not wrong.ok
+
+
 def test_a_server_that_repeats_the_credential_does_not_get_it_shown() -> None:
     def echo(connection: socket.socket, request: bytes) -> None:
         message = json.loads(request.partition(b"\r\n\r\n")[2] or b"{}")
