@@ -196,7 +196,7 @@ def test_an_override_takes_the_place_of_the_shared_value_for_one_person_alone(
     assert upstream.keys()[-1] == f"Bearer {SHARED}"
 
 
-@pytest.mark.requirement("T56", "F-308", "F-403")
+@pytest.mark.requirement("T56", "F-308")
 def test_a_call_leaves_the_time_of_use_and_nowhere_the_key(
     gateway: LiveGateway, cast: Cast, upstream: Guarded, caplog: pytest.LogCaptureFixture
 ) -> None:
