@@ -13,6 +13,7 @@ from authflows.outbound import own_keys
 from authflows.outbound.connections import explain, origin_of
 from servers.errors import SecretUnavailable
 from servers.models import AuthConfig, Server
+from servers.oauth_settings import OAuthSettings
 
 Method = AuthConfig.Method
 
@@ -41,14 +42,15 @@ def missing(user: Any, server: Server) -> Missing | None:
     if config is None:
         return None
     if config.method == Method.OAUTH2:
-        return missing_connection(Connection.objects.filter(user=user, server=server).first(), server)
+        held = Connection.objects.select_related("client").filter(user=user, server=server).first()
+        return missing_connection(held, server)
     if config.method == Method.OWN_HEADER:
         return missing_own_key(OwnKey.objects.filter(user=user, server=server).first(), server)
     return None
 
 
 def missing_connection(connection: Connection | None, server: Server) -> Missing | None:
-    """What is missing of a connection. Pure."""
+    """What is missing of a connection (with its client), for `server` with its auth_config. Pure."""
     if connection is None:
         return Missing(Need.CONNECT, f"{server.name} is not connected to your account yet.")
     if connection.state == Connection.State.NEEDS_RECONNECT:
