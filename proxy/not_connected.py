@@ -12,7 +12,9 @@ import json
 from time import time
 from typing import Any, Final
 
+from django.conf import settings
 from django.contrib.auth import get_user_model
+from django.urls import reverse
 
 from authflows.outbound.credential_results import Credential, NeedsConnection
 from authflows.outbound.needs import missing
@@ -209,7 +211,11 @@ async def _bad_state(call: ActiveCall) -> None:
 
 
 async def _declined(call: ActiveCall, server: ServerFacts) -> None:
-    way = Way(f"{server.name} was not called: the user chose not to connect it. Do not ask again for this request.")
+    # Some clients say no by themselves, so the person still has to learn where the way is.
+    way = Way(
+        f"{server.name} was not called: the user chose not to connect it. Do not ask again for this request. "
+        f"It can be connected at any time at {settings.PUBLIC_URL}{reverse('my-connections')}"
+    )
     await _send(call, 200, told(call.message, way, server))
 
 

@@ -103,12 +103,16 @@ class ClaudeCode:
 
     def add_by_model(self, name: str, *, a: int, b: int) -> str:
         """Let a model call the tool `add`, and return what the model then says: the tool's answer."""
-        with scripted_model(f"mcp__{name}__add", {"a": a, "b": b}) as model:
+        return self.call_by_model(name, "add", a=a, b=b)
+
+    def call_by_model(self, name: str, tool: str, **arguments: Any) -> str:
+        """The same with any tool."""
+        with scripted_model(f"mcp__{name}__{tool}", arguments) as model:
             printed = self.run(
                 "-p",
-                "Add the two numbers.",
+                "Do what you were asked to.",
                 "--allowedTools",
-                f"mcp__{name}__add",
+                f"mcp__{name}__{tool}",
                 "--output-format",
                 "json",
                 ANTHROPIC_BASE_URL=model,
