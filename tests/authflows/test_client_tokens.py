@@ -249,7 +249,7 @@ def test_changes_that_concern_nobody_leave_tokens_in_memory(ide: Ide, cast: Cast
 
 ELSEWHERE = {
     "approval": (
-        "from authflows.inbound import approvals\n"
+        "from authflows.inbound.oauth import approvals\n"
         "from authflows.models import Approval\n"
         "approvals.revoke(Approval.objects.get(), actor='elsewhere')"
     ),
@@ -260,7 +260,7 @@ ELSEWHERE = {
         "client.save()"
     ),
     "sign_in": (
-        "from authflows.inbound import tokens\n"
+        "from authflows.inbound.oauth import tokens\n"
         "from oauth2_provider.models import RefreshToken\n"
         "tokens.end_sign_in(RefreshToken.objects.get().token_family)"
     ),

@@ -338,9 +338,11 @@ def test_a_reading_that_hangs_counts_like_one_that_fails(feed: Feed, listener: L
             assert doubted.wait(PATIENCE)
             assert told.event.wait(PATIENCE)
             assert not feed.is_fresh()
-        arrived = listener.expect("test", "after")
-        Change.objects.create(kind="test", key="after")
-        assert arrived.wait(PATIENCE)
+        # When what comes second is heard of, the reading that brought the first is over.
+        for key in ("after", "at last"):
+            arrived = listener.expect("test", key)
+            Change.objects.create(kind="test", key=key)
+            assert arrived.wait(PATIENCE)
         assert feed.is_fresh()
     finally:
         logger.removeHandler(told)
