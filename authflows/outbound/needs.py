@@ -13,7 +13,6 @@ from authflows.outbound import own_keys
 from authflows.outbound.connections import explain, origin_of
 from servers.errors import SecretUnavailable
 from servers.models import AuthConfig, Server
-from servers.oauth_settings import OAuthSettings
 
 Method = AuthConfig.Method
 
