@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 from uuid import UUID
 
@@ -16,6 +16,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_POST
 
 from authflows.outbound.credentials import METHODS, shared_headers
+from authflows.outbound.tester_credentials import NothingToTestWith, headers_for
 from proxy.probe import ProbeResult, Target, probe, probe_all
 from proxy.probe_http import Step
 from servers import audit, health
@@ -24,6 +25,7 @@ from servers.destinations import allow_private
 from servers.egress import parse_destination
 from servers.errors import DestinationRefused, SecretUnavailable
 from servers.forms import ServerForm, ServerTestForm
+from servers.header_auth import same_origin
 from servers.links import admin_url
 from servers.models import AuthConfig, Server
 from servers.scope import Scope, scope_of_request
@@ -54,13 +56,14 @@ def test_draft(request: HttpRequest) -> HttpResponse:
     if problem is not None:
         return _answer(request, name, ProbeResult(ok=False, sentence=problem, step="form"))
     try:
+        own, missing = _of_tester(request, server, form.cleaned_data["method"], form.cleaned_data["url"])
         target = Target(
             url=form.cleaned_data["url"],
-            credential=tuple(form.credential_headers()),
+            credential=own or tuple(form.credential_headers()),
             static_headers=tuple(form.cleaned_data.get("static_headers", {}).items()),
             ca_certificate=form.cleaned_data.get("ca_certificate", ""),
             connect_timeout=form.cleaned_data.get("connect_timeout") or 10,
-            callers_bring=form.cleaned_data["method"] not in METHODS,
+            callers_bring=not own and form.cleaned_data["method"] not in METHODS,
         )
         destination = parse_destination(target.url)
         digest = form.connection_digest()
@@ -73,6 +76,7 @@ def test_draft(request: HttpRequest) -> HttpResponse:
     if result.private_address and form.cleaned_data.get("allow_private") and scope.superuser:
         allow_private(destination, actor=_actor(request), note=f"MCP server {name}"[:200])
         result = probe(target)
+    result = _with(result, missing)
     note = ""
     if server is not None and not form.has_changed():
         store_health(server, result, actor=_actor(request))
@@ -95,22 +99,53 @@ def test_several(request: HttpRequest, servers: list[Server]) -> HttpResponse:
     if not all(scope.manages_server(server) for server in servers):
         raise PermissionDenied
     rows = []
-    for server, result in zip(servers, _results(servers), strict=True):
+    for server, result in zip(servers, _results(request, servers), strict=True):
         store_health(server, result, actor=_actor(request))
         rows.append(Row(server.name, admin_url(server), result))
     return _page(request, rows)
 
 
-def _results(servers: list[Server]) -> list[ProbeResult]:
+def _results(request: HttpRequest, servers: list[Server]) -> list[ProbeResult]:
     targets: list[Target] = []
+    missing: list[str] = []
     ready: dict[UUID, ProbeResult] = {}
     for server in servers:
         try:
-            targets.append(target_of(server))
+            target = target_of(server)
+            config = AuthConfig.objects.filter(server=server).first()
+            own, lacking = _of_tester(request, server, config.method if config else "", server.url)
         except SecretUnavailable as error:
             ready[server.pk] = ProbeResult(ok=False, sentence=error.public_message, step=Step.AUTHENTICATION)
-    found = iter(probe_all(targets))
+            continue
+        targets.append(replace(target, credential=own, callers_bring=False) if own else target)
+        missing.append(lacking)
+    found = map(_with, probe_all(targets), missing)
     return [ready.get(server.pk) or next(found) for server in servers]
+
+
+def _of_tester(
+    request: HttpRequest, server: Server | None, method: str, url: str
+) -> tuple[tuple[tuple[str, str], ...], str]:
+    """The tester's own credential for a server as it is saved, or why there is none; raises SecretUnavailable.
+
+    What is typed in and not saved gets none: it may lead elsewhere.
+    """
+    if method in METHODS:
+        return (), ""
+    if server is None or not same_origin(server.url, url):
+        return (), "Save it first; then the test uses what you have connected or entered yourself."
+    config = AuthConfig.objects.filter(server=server, method=method).first()
+    if config is None:
+        return (), "Save it first; then the test uses what you have connected or entered yourself."
+    server.auth_config = config
+    try:
+        return tuple(headers_for(request.user, server, config) or ()), ""
+    except NothingToTestWith as nothing:
+        return (), str(nothing)
+
+
+def _with(result: ProbeResult, missing: str) -> ProbeResult:
+    return replace(result, sentence=f"{result.sentence} {missing}") if missing and result.ok else result
 
 
 def target_of(server: Server) -> Target:

@@ -56,7 +56,12 @@ class HeaderRowsWidget(forms.Widget):
                 known = shown.get(row.stored.lower(), "")
                 rows.append({"name": row.name, "stored": row.stored, "shown": known, "remove": row.remove})
         rows += [{"name": "", "stored": "", "shown": "", "remove": False}] * max(SPARE_ROWS, 1 - len(rows))
-        context = {"prefix": name, "rows": rows, "again": isinstance(value, list) and any(r.value for r in value)}
+        context = {
+            "for_methods": self.attrs.get("data-for-methods", ""),
+            "prefix": name,
+            "rows": rows,
+            "again": isinstance(value, list) and any(r.value for r in value),
+        }
         return render_to_string("admin/gatehouse/header_rows.html", context)
 
     def value_from_datadict(self, data: Mapping[str, Any], files: Any, name: str) -> list[HeaderRow]:

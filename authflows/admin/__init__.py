@@ -1,4 +1,5 @@
-"""Admin pages of ways to sign in: keys and virtual accounts, OAuth clients and approvals, identity providers."""
+"""Admin pages of ways to sign in: keys and virtual accounts, OAuth clients and approvals, identity
+providers; and of credentials upstream: connections, own keys, our clients at providers."""
 
 from __future__ import annotations
 
@@ -16,6 +17,6 @@ for _model in [
     if admin.site.is_registered(_model):
         admin.site.unregister(_model)
 
-from authflows.admin import approvals, clients, identity, keys, own_keys  # noqa: E402
+from authflows.admin import approvals, clients, identity, keys, own_keys, upstream  # noqa: E402
 
-__all__ = ["approvals", "clients", "identity", "keys", "own_keys"]
+__all__ = ["approvals", "clients", "identity", "keys", "own_keys", "upstream"]

@@ -5,34 +5,23 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin, messages
-from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.db.models import QuerySet
-from django.forms import Script
 from django.http import HttpRequest, HttpResponse
 from django.urls import NoReverseMatch, reverse
-from django.utils import timezone
-from django.utils.html import format_html, format_html_join
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from django.utils.timesince import timesince
 
-from servers import audit, health
+from servers import audit
 from servers.admin.base import actor_of, confirm
-from servers.admin.beside import links_of
-from servers.admin.collaborators import CollaboratorsAdmin
-from servers.admin.endings import ends_with
-from servers.destinations import allow_private, check_address
+from servers.admin.server_deletion import ServerDeletion
+from servers.admin.server_form_page import ServerFormPage, server_form
 from servers.egress import parse_destination
-from servers.errors import DestinationRefused, SecretUnavailable
-from servers.forms import NO_AUTH_WARNING, ServerForm
+from servers.errors import DestinationRefused
 from servers.models import Server, Tenant
-from servers.scope import Scope
 
-
-def server_form(scope: Scope, base: type[ServerForm] = ServerForm, **attributes: Any) -> type[ServerForm]:
-    """The form bound to what one person may choose."""
-    return type(base.__name__, (base,), {"scope": scope, **attributes})
+__all__ = ["ServerAdmin", "end_sessions", "server_form"]
 
 
 def end_sessions(server: Server, *, actor: str) -> None:
@@ -45,22 +34,18 @@ def end_sessions(server: Server, *, actor: str) -> None:
 
 
 @admin.register(Server)
-class ServerAdmin(CollaboratorsAdmin):
+class ServerAdmin(ServerDeletion, ServerFormPage):
     actions_by_event = {
         "create": audit.Action.SERVER_CREATE,
         "change": audit.Action.SERVER_CHANGE,
         "delete": audit.Action.SERVER_DELETE,
     }
-    change_form_template = "admin/gatehouse/server_form.html"
     list_display = (
         "name", "health_shown", "test_button", "tenant", "group", "endpoint", "authentication", "enabled",
     )  # fmt: skip
     list_select_related = ("tenant", "group", "auth_config")
     search_fields = ("name", "slug", "description", "url")
-    actions = ["enable", "disable", "end_sessions"]
-
-    class Media:
-        js = (Script("gatehouse/admin/server-form.js", type="module"),)
+    actions = ["enable", "disable", "end_sessions", "delete_selected"]
 
     def get_list_filter(self, request: HttpRequest) -> Any:
         several = self._several_tenants(request)
@@ -87,119 +72,6 @@ class ServerAdmin(CollaboratorsAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Server]:
         return self.scope(request).visible_servers()
-
-    # --- the form
-
-    def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
-        check = getattr(request, "gatehouse_address_check", None)
-        kwargs["form"] = server_form(self.scope(request), address_check=check)
-        return super().get_form(request, obj, change, **kwargs)
-
-    def get_fieldsets(self, request: HttpRequest, obj: Server | None = None) -> Any:
-        scope = self.scope(request)
-        several = obj is None and scope.tenants_for_new_servers()[:2].count() > 1
-        url = ["url", "allow_private"] if scope.superuser else ["url"]
-        about = [*(["tenant"] if several else []), "name", "slug", "group", "description", "enabled"]
-        beside = ["people"] if obj is not None and links_of(obj) else []
-        shown = [(None, {"fields": ["gateway_url", "health_line", *beside]})] if obj is not None else []
-        return [
-            *shown,
-            (None, {"fields": about}),
-            ("Where it is", {"fields": url}),
-            ("Authentication", {"fields": ["method", "headers"], "description": self._warning()}),
-            (
-                "Limits, TLS and headers",
-                {
-                    "classes": ["collapse"],
-                    "fields": [
-                        "connect_timeout", "response_timeout", "max_request_bytes", "ca_certificate",
-                        "static_headers", "allowed_request_headers",
-                    ],
-                },
-            ),
-        ]  # fmt: skip
-
-    @staticmethod
-    def _warning() -> SafeString:
-        return format_html('<p class="gh-warning" data-for-method="none">{}</p>', NO_AUTH_WARNING)
-
-    def get_readonly_fields(self, request: HttpRequest, obj: Server | None = None) -> tuple[str, ...]:
-        return ("gateway_url", "health_line", "people") if obj is not None else ()
-
-    def get_prepopulated_fields(self, request: HttpRequest, obj: Server | None = None) -> Any:
-        return {} if obj is not None else {"slug": ("name",)}
-
-    def changeform_view(
-        self,
-        request: HttpRequest,
-        object_id: str | None = None,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
-        if request.method == "POST" and self._may_post(request, object_id):
-            # Before the transaction of the form begins: the DNS may be slow.
-            url = request.POST.get("url", "").strip()
-            request.gatehouse_address_check = check_address(url)  # type: ignore[attr-defined]
-        context = {
-            "test_url": self._test_url(),
-            "server_id": object_id or "",
-            "tested": request.POST.get(health.NOTE_FIELD, ""),
-            **(extra_context or {}),
-        }
-        return super().changeform_view(request, object_id, form_url, context)
-
-    def _may_post(self, request: HttpRequest, object_id: str | None) -> bool:
-        if object_id is None:
-            return self.has_add_permission(request)
-        stored = self.get_object(request, unquote(object_id))
-        return stored is not None and stored.url != request.POST.get("url", "").strip()
-
-    @staticmethod
-    def _test_url() -> str:
-        try:
-            return reverse("test-connection-draft")
-        except NoReverseMatch:  # the proxy's pages are not served here
-            return ""
-
-    # --- saving
-
-    def save_model(self, request: HttpRequest, obj: Server, form: Any, change: bool) -> None:
-        super().save_model(request, obj, form, change)
-        if form.cleaned_data.get("allow_private") and self.scope(request).superuser:
-            check = getattr(request, "gatehouse_address_check", None)
-            if check is not None and check.url == obj.url and check.is_private and check.destination:
-                row = allow_private(check.destination, actor=actor_of(request), note=f"MCP server {obj.name}"[:200])
-                self.message_user(request, f"The gateway may now call {row}.")
-        form.save_authentication(obj, actor=actor_of(request))
-        self._keep_test(request, obj, form)
-
-    @staticmethod
-    def _keep_test(request: HttpRequest, server: Server, form: ServerForm) -> None:
-        """What Test connection said of these very values before they were saved is the server's health."""
-        note = request.POST.get(health.NOTE_FIELD, "")
-        if not note:
-            return
-        try:
-            digest = form.connection_digest()
-        except SecretUnavailable:
-            return
-        tested = health.read_note(note, user_id=request.user.pk, values_digest=digest)
-        if tested is not None:
-            health.keep(server, tested)
-
-    # --- deleting
-
-    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
-        listed, counts, missing, protected = super().get_deleted_objects(objs, request)
-        hidden = {name for name in counts if "relationship" in str(name)}
-        lines = ends_with(objs)
-        counts = {name: count for name, count in counts.items() if name not in hidden}
-        if lines:
-            counts["API keys limited to it"] = len(lines)
-        return [*listed, *lines], counts, missing, protected
-
-    def what_ends(self, obj: Server) -> dict[str, Any]:
-        return {**super().what_ends(obj), "limited_keys": len(ends_with([obj]))}
 
     # --- actions
 
@@ -257,29 +129,6 @@ class ServerAdmin(CollaboratorsAdmin):
     def authentication(self, server: Server) -> str:
         config = getattr(server, "auth_config", None)
         return config.get_method_display().partition(" (")[0] if config else "No Auth"
-
-    @admin.display(description="health", ordering="health")
-    def health_shown(self, server: Server) -> SafeString:
-        ago = f" {timesince(server.health_at, timezone.now(), depth=1)} ago" if server.health_at else ""
-        return format_html(
-            '<span class="gh-health gh-health-{}">{}</span><span class="gh-ago">{}</span>',
-            server.health,
-            server.get_health_display(),
-            ago,
-        )
-
-    @admin.display(description="health")
-    def health_line(self, server: Server) -> SafeString:
-        sentence = str(server.health_detail.get("sentence", ""))
-        return format_html("{}<br>{}", self.health_shown(server), sentence) if sentence else self.health_shown(server)
-
-    @admin.display(description="people")
-    def people(self, server: Server) -> SafeString:
-        return format_html_join(" · ", '<a href="{}">{}</a>', ((link.url, link.text) for link in links_of(server)))
-
-    @admin.display(description="MCP URL for clients")
-    def gateway_url(self, server: Server) -> SafeString:
-        return format_html("<code>{}</code>", server.mcp_url)
 
     @admin.display(description="test")
     def test_button(self, server: Server) -> SafeString | str:

@@ -10,8 +10,8 @@ from servers.errors import SecretUnavailable
 from servers.header_auth import free_secret_name, same_origin, stored_references
 from servers.models import Server, Tenant
 from servers.scope import Scope
-from servers.secrets.references import BadReference, references_in
-from servers.secrets.resolver import fill
+from servers.secrets.references import BadReference, parse_reference, references_in
+from servers.secrets.resolver import resolve
 from servers.secrets.store import set_secret
 
 BAD_REFERENCE = "The reference is malformed. Write secret://<tenant>:<group>:<key>, env://<NAME> or file:///<path>."
@@ -56,18 +56,19 @@ def choose(typed: str, stored: Stored, *, endpoint: str, tenant: Tenant, scope: 
             raise ValidationError(MOVED, code="origin")
         return SecretChoice(stored.reference)
     try:
-        named = references_in(typed)
+        if not references_in(typed):
+            return SecretChoice(plain=typed)
+        # Alone: it is shown beside the field, where no other text may stand.
+        reference = parse_reference(typed)
     except BadReference as error:
         # Its own text would repeat what was typed, which may be a secret.
         raise ValidationError(BAD_REFERENCE) from error
-    if not named:
-        return SecretChoice(plain=typed)
     # A manager of one server could otherwise send any secret of the tenant to a host of their choice.
-    known = {str(reference) for reference in stored_references(stored.reference)} if not moved else set()
-    if not scope.administers(tenant.pk) and not {str(reference) for reference in named} <= known:
+    known = {str(one) for one in stored_references(stored.reference)} if not moved else set()
+    if not scope.administers(tenant.pk) and str(reference) not in known:
         raise ValidationError(NEEDS_ADMIN, code="reference")
     try:
-        fill(typed, tenant)
+        resolve(reference, tenant)
     except SecretUnavailable as error:
         raise ValidationError(error.public_message) from error
-    return SecretChoice(typed)
+    return SecretChoice(str(reference))

@@ -13,11 +13,15 @@
   function chooseFields(form) {
     const method = form.querySelector("#id_method");
     if (!method) return;
-    const headers = form.querySelector(".form-row.field-headers");
+    const marked = [...form.querySelectorAll("[data-for-methods]")];
     const show = () => {
-      if (headers) headers.hidden = method.value !== "shared_header";
-      for (const element of form.querySelectorAll("[data-for-method]")) {
-        element.hidden = element.dataset.forMethod !== method.value;
+      for (const element of marked) {
+        const belongs = element.dataset.forMethods.split(" ").includes(method.value);
+        (element.closest(".form-row") || element).hidden = !belongs;
+      }
+      for (const fieldset of form.querySelectorAll("fieldset.module")) {
+        const rows = [...fieldset.querySelectorAll(":scope > .form-row, :scope > details > .form-row")];
+        fieldset.hidden = rows.length > 0 && rows.every((row) => row.hidden);
       }
     };
     method.addEventListener("change", show);
