@@ -207,6 +207,14 @@ EARLY: Final = {
 }
 """Known, and proven in part already; nothing misses them yet."""
 
+NOT_BUILT: Final = {
+    "AZ-26": "Sign-ins that end with a connection: a dead connection is said at the next call instead, with its link",
+    "AZ-27": "Programs signing in as OAuth clients: virtual accounts with keys, and JWTs, serve them",
+    "AZ-28": "Identity assertions (ID-JAG) at the token endpoint: hardly a client sends them yet",
+    "CL-16": "A callback of its own for each server: one fixed address; issuer and state tell answers apart",
+}
+"""Duties that nothing proves, and why. Printed with the rest, so that the list has no hole without a word."""
+
 KNOWN: Final = {**EXPECTED, **EARLY}
 
 MISSING_TESTS_FAIL: Final = True

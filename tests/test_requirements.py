@@ -13,6 +13,7 @@ from tests.requirements import (
     EXPECTED,
     FEATURES,
     KNOWN,
+    NOT_BUILT,
     RESOURCE,
     SERVER,
     SESSIONS,
@@ -47,3 +48,9 @@ def test_every_requirement_has_an_id_of_its_own_and_words() -> None:
     for requirement, words in KNOWN.items():
         assert re.fullmatch(r"F-\d{3}|(RS|SV|SE|AZ|CL)-\d{1,2}|T\d{1,2}", requirement)
         assert 10 < len(words) <= 110
+
+
+def test_what_is_not_built_says_why_and_is_proven_by_nothing() -> None:
+    assert not NOT_BUILT.keys() & KNOWN.keys()
+    assert not NOT_BUILT.keys() & {requirement for requirement, _ in used_ids()}
+    assert all(len(why) > 30 for why in NOT_BUILT.values())

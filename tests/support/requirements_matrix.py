@@ -9,7 +9,7 @@ from collections import defaultdict
 
 import pytest
 
-from tests.requirements import EXPECTED, KNOWN, MISSING_TESTS_FAIL
+from tests.requirements import EXPECTED, KNOWN, MISSING_TESTS_FAIL, NOT_BUILT
 
 _tests_of: dict[str, set[str]] = defaultdict(set)
 _outcomes: dict[str, set[str]] = defaultdict(set)
@@ -40,6 +40,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         if tests or requirement in EXPECTED:
             write(f"{requirement:<6} {_tally(tests):<30} {words}")
     missing = _missing()
+    for requirement, why in NOT_BUILT.items():
+        write(f"{requirement:<6} {'not built':<30} {why}")
     write(f"{len(EXPECTED) - len(missing)} of {len(EXPECTED)} requirements have a test.")
     if missing:
         write(f"No test yet: {', '.join(missing)}", yellow=True)
