@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from datetime import datetime
 from typing import Any
 
 from django.contrib import admin, messages
@@ -12,6 +13,8 @@ from django.shortcuts import get_object_or_404
 from django.urls import path
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.text import Truncator
+from django.utils.timezone import localtime
 
 from authflows.models import Connection, UpstreamClient
 from authflows.outbound import connections
@@ -46,7 +49,7 @@ class ConnectionAdmin(ReadOnlyAdmin):
     """Look and revoke: everything for superusers, else what concerns the servers that one manages."""
 
     list_display = (
-        "person", "server", "account", "state_shown", "access_expires_at", "last_used_at", "connected_at",
+        "person", "server", "account", "state_shown", "scopes_shown", "token_until", "last_used",
     )  # fmt: skip
     list_display_links = ("person",)
     list_filter = ("state",)
@@ -106,6 +109,18 @@ class ConnectionAdmin(ReadOnlyAdmin):
         given = connection.scope or "none named"
         return f"{given}; wanted besides: {' '.join(sorted(wanted))}" if wanted else given
 
+    @admin.display(description="scopes", ordering="scope")
+    def scopes_shown(self, connection: Connection) -> str:
+        return Truncator(self.scopes(connection)).chars(60)
+
+    @admin.display(description="token until", ordering="access_expires_at")
+    def token_until(self, connection: Connection) -> str:
+        return _short(connection.access_expires_at)
+
+    @admin.display(description="last used", ordering="last_used_at")
+    def last_used(self, connection: Connection) -> str:
+        return _short(connection.last_used_at)
+
     @admin.display(description="issuer")
     def issuer(self, connection: Connection) -> str:
         return connection.client.issuer
@@ -155,6 +170,10 @@ class ConnectionAdmin(ReadOnlyAdmin):
 
     def delete_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
         return HttpResponseRedirect(admin_url(get_object_or_404(self.get_queryset(request), pk=object_id)))
+
+
+def _short(at: datetime | None) -> str:
+    return f"{localtime(at):%d %b %Y, %H:%M}" if at else "–"
 
 
 @admin.register(UpstreamClient)

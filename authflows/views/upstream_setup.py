@@ -105,6 +105,8 @@ def _lines(form: ServerForm) -> list[Line]:
 
 def _unfinished(form: ServerForm) -> str:
     """The first thing that is missing before anything can be told."""
+    if form.chosen_tenant() is None:
+        return "Choose a tenant first."
     for name in ("url", *_FILLED, "client_id", "scopes", "authorize_parameters", "token_parameters"):
         for problem in form.errors.get(name, ()):
             return f"{form[name].label}: {problem}"
