@@ -75,12 +75,14 @@ def run_shapes(bench: Bench, options: argparse.Namespace, note: Note) -> None:
 
 
 def run_tokens(bench: Bench, options: argparse.Namespace, note: Note) -> None:
-    """The same gateway and calls with an API key and with an access token of an OAuth client."""
+    """The same gateway and calls with an API key, with an access token of an OAuth client, and of somebody whose own
+    token goes upstream."""
     by_key = bench.gateway()
     by_token = replace(by_key, name="gatehouse, OAuth token", token=by_key.access_token)
+    connected = replace(by_key, name="gatehouse, connected", paths={"json": by_key.paths["connected"]})
     for concurrency in (1, 16):
         load = Load(era="modern", concurrency=concurrency)
-        rounds_of(bench, [by_key, by_token], load, options, note, part="tokens")
+        rounds_of(bench, [by_key, by_token, connected], load, options, note, part="tokens")
 
 
 def run_scale(bench: Bench, options: argparse.Namespace, note: Note) -> None:

@@ -4,7 +4,8 @@ token of an OAuth client that opens `json`.
     python bench/setup_gateway.py UPSTREAM_PORT TLS_PORT CERTIFICATE.pem EXTRA_SERVERS
 
 Makes one server for each path of the fake upstream (json, sse, big, slow, tls) and EXTRA_SERVERS more
-(s00000, s00001, ...), all with a shared credential from the secret store, all granted to one person.
+(s00000, s00001, ...), all with a shared credential from the secret store, all granted to one person, and one server
+(connected) to which that person has connected an account.
 """
 
 from __future__ import annotations
@@ -30,8 +31,11 @@ from oauth2_provider.models import AccessToken, RefreshToken, set_token_value  #
 
 from authflows.inbound.api_keys import create_key  # noqa: E402
 from authflows.inbound.oauth import approvals, tokens  # noqa: E402
-from authflows.models import OAuthClient  # noqa: E402
+from authflows.models import OAuthClient, UpstreamClient  # noqa: E402
+from authflows.outbound import connections  # noqa: E402
+from authflows.outbound.token_endpoint import TokenAnswer  # noqa: E402
 from servers.models import AccessRule, AuthConfig, Membership, PrivateDestination, Role, Server  # noqa: E402
+from servers.oauth_settings import OAuthSettings  # noqa: E402
 from servers.secrets.store import set_secret  # noqa: E402
 from servers.tenancy import default_tenant  # noqa: E402
 
@@ -62,8 +66,35 @@ def main(upstream_port: int, tls_port: int, certificate: Path, extra: int) -> No
         Server.objects.bulk_create(servers)
         AuthConfig.objects.bulk_create(configs)
         AccessRule.objects.bulk_create(AccessRule(server=server, user=person, role=Role.USER) for server in servers)
+    connect(person, base)
     _, key = create_key(owner=person, name="bench", actor=ACTOR)
     print(json.dumps({"key": key, "access_token": access_token(person, servers[0])}))
+
+
+def connect(person: Any, base: str) -> None:
+    """A server that is called with the person's own token, which the upstream takes like the shared one."""
+    tenant = default_tenant()
+    server = Server.objects.create(tenant=tenant, slug="connected", name="connected", url=f"{base}/mcp")
+    settings = OAuthSettings(issuer="https://provider.example", token_endpoint="https://provider.example/token")
+    AuthConfig.objects.create(server=server, method=AuthConfig.Method.OAUTH2, settings=settings.stored())
+    AccessRule.objects.create(server=server, user=person, role=Role.USER)
+    client = UpstreamClient.objects.create(
+        tenant=tenant,
+        issuer=settings.issuer,
+        registration=UpstreamClient.Registration.PRE_REGISTERED,
+        client_id=ACTOR,
+        redirect_uri="https://gateway.example/callback",
+    )
+    connections.store(
+        user=person,
+        server=server,
+        client=client,
+        answer=TokenAnswer("bench-upstream-token", "bench-refresh-token", 24 * 3600, None),
+        requested_scope="",
+        account_label=ACTOR,
+        account_subject=ACTOR,
+        lifetime_seconds=3600,
+    )
 
 
 def access_token(person: Any, server: Server) -> str:

@@ -187,7 +187,7 @@ class Bench:
         self.run(["manage.py", "migrate", "--verbosity", "0"], env)
         made = self.run(["bench/setup_gateway.py", *certificate, str(extra_servers)], env)
         ways_in = json.loads(made.splitlines()[-1])
-        paths = {kind: f"/default/mcp/{kind}/server" for kind in ("json", "sse", "big", "slow", "tls")}
+        paths = {kind: f"/default/mcp/{kind}/server" for kind in ("json", "sse", "big", "slow", "tls", "connected")}
         spread = [f"/default/mcp/s{number:05d}/server" for number in range(extra_servers)]
         token = ways_in["access_token"]
         return self.start_gateway(

@@ -190,15 +190,13 @@ async def _serve_prepared(
                 return
             upstream_session, head = found
     elif message.modern and prepared.credential.kind in _PERSONAL:
-        if not_connected.is_connect_tool(message, prepared.server) and _STATE not in body:
-            return await not_connected.already_connected(call, prepared.server)
         if _STATE in body:
             again = await not_connected.resumed(call, here, body)
             if again is None:
                 return
-            if not_connected.is_connect_tool(message, prepared.server):
-                return await not_connected.already_connected(call, prepared.server)
             body = again
+        if not_connected.is_connect_tool(message, prepared.server):
+            return await not_connected.already_connected(call, prepared.server)
     call.watchable = True
     await forward(call, here, head, upstream_session, body)
 

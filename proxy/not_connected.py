@@ -23,7 +23,7 @@ from proxy.connect_answers import Way, elicitation_error, event, find_way, input
 from proxy.headers import Headers
 from proxy.in_flight import ActiveCall
 from proxy.messages import INVALID_PARAMS, Kind, Message
-from proxy.opening import Refusal, connect_tool, parameters_of
+from proxy.opening import CONNECT, Refusal, connect_tool, parameters_of
 from proxy.pipeline import NotConnected, Outcome, Prepared, TokenDue, prepare_again
 from proxy.request_state import Asked
 from proxy.runtime import Runtime
@@ -125,7 +125,8 @@ async def resumed(call: ActiveCall, runtime: Runtime, body: bytes) -> bytes | No
 
 def is_connect_tool(message: Message, server: ServerFacts) -> bool:
     """Whether a tool call is to the one tool that the server had before its person was connected."""
-    return message.method == "tools/call" and message.item == connect_tool(server)
+    name = message.item
+    return name.startswith(CONNECT) and message.method == "tools/call" and name == connect_tool(server)
 
 
 async def already_connected(call: ActiveCall, server: ServerFacts) -> None:

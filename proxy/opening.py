@@ -35,6 +35,7 @@ LEGACY_VERSIONS: Final = ("2025-11-25", "2025-06-18", "2025-03-26")
 METHOD_NOT_FOUND: Final = -32601
 UNSUPPORTED_VERSION: Final = -32022
 _CAPABILITIES: Final = {"tools": {"listChanged": True}, "prompts": {}, "resources": {}}
+CONNECT: Final = "connect_"
 _MOST_PARAMETER_BYTES: Final = 64 * 1024
 _MOST_ANSWER_BYTES: Final = 1024 * 1024
 _SERVER_INFO: Final = "io.modelcontextprotocol/serverInfo"
@@ -43,7 +44,7 @@ LIST_CHANGED: Final = {"jsonrpc": "2.0", "method": "notifications/tools/list_cha
 
 def connect_tool(server: ServerFacts) -> str:
     """Name of the one tool that a server has before its person is connected."""
-    return f"connect_{server.slug.replace('-', '_')}"[:64]
+    return f"{CONNECT}{server.slug.replace('-', '_')}"[:64]
 
 
 def known_versions(server: ServerFacts) -> tuple[str, ...]:

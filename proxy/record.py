@@ -68,14 +68,14 @@ class Recorder:
         self._start_lock = threading.Lock()
         self._flush_lock = threading.Lock()
         self._stamped: dict[str, float] = {}
-        self._used: set[tuple[Kind, UUID]] = set()
+        self._used: set[str] = set()
         self._reported = 0
         self.lost = 0
 
     def add(self, row: CallRow, credential: Credential | None = None) -> None:
         """Queue one record, with what the call was made with; never blocks and never fails."""
-        if credential is not None and credential.id is not None and row.upstream_status is not None:
-            self._used.add((credential.kind, credential.id))
+        if credential is not None and credential.stamp and row.upstream_status is not None:
+            self._used.add(credential.stamp)
         if len(self._queue) >= self._limit:
             self.lost += 1
             return
@@ -168,17 +168,13 @@ class Recorder:
         """The same for connections and own keys, which no cache depends on for this."""
         now = time.monotonic()
         used, self._used = self._used, set()
-        due = {
-            item: str(item[1])
-            for item in used
-            if now - self._stamped.get(str(item[1]), -_STAMP_SECONDS) >= _STAMP_SECONDS
-        }
+        due = [item for item in used if now - self._stamped.get(item, -_STAMP_SECONDS) >= _STAMP_SECONDS]
         stamp = timezone.now()
         for kind, rows in ((Kind.CONNECTION, Connection.objects), (Kind.OWN_KEY, OwnKey.objects)):
-            ids = [item_id for item_kind, item_id in due if item_kind is kind]
+            ids = [item.removeprefix(f"{kind}:") for item in due if item.startswith(f"{kind}:")]
             if ids:
                 rows.filter(pk__in=ids).update(last_used_at=stamp)
-        self._stamped.update(dict.fromkeys(due.values(), now))
+        self._stamped.update(dict.fromkeys(due, now))
 
     def _report_lost(self) -> None:
         lost = self.lost - self._reported

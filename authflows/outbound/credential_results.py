@@ -47,6 +47,8 @@ class Credential:
     id: UUID | None = None
     """Of the connection or own key that it was opened from."""
     generation: int = 0
+    stamp: str = ""
+    """Kind and id of what says when it was last used, for example `connection:5f0c…`."""
     url: str = ""
     """The endpoint that it may be sent to; empty: wherever the server's row leads (shared ones)."""
     until: float | None = None

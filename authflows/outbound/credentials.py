@@ -240,6 +240,7 @@ def _own_key(key: OwnKey | None, server: ServerFacts) -> Answer:
         kind=Kind.OWN_KEY,
         id=key.pk,
         generation=key.epoch,
+        stamp=f"{Kind.OWN_KEY}:{key.pk}",
         url=server.url,
         until=key.expires_at.timestamp() if key.expires_at is not None else None,
     )

@@ -42,6 +42,7 @@ def credential(connection: Connection | None, *, name: str, url: str, now: datet
             kind=Kind.CONNECTION,
             id=connection.pk,
             generation=connection.generation,
+            stamp=f"{Kind.CONNECTION}:{connection.pk}",
             url=url,
             until=until.timestamp() if until is not None else None,
             renew=obtain,
