@@ -237,4 +237,4 @@ def test_the_servers_page_and_the_list_lead_to_the_form(office: Client, cast: Ca
     AccessRule.objects.create(server=more, user=cast.manager, role=Role.MANAGER)
     assert "More" in text_of(office.get(f"{LIST}add/"))
     assert office.get(f"{LIST}add/?server={more.pk}").headers["Location"] == page_of(more)
-    assert "own key" not in text_of(office.get(f"/admin/servers/server/{cast.server.pk}/change/"))
+    assert "own keys (Auth Overrides)" not in text_of(office.get(f"/admin/servers/server/{cast.server.pk}/change/"))
