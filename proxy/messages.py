@@ -185,7 +185,7 @@ def _disagreement(
     A body without its `_meta` triple is left to the upstream, whose error (-32602) is the better one; headers
     that are there must agree even then.
     """
-    if body_version is not None and version != body_version:
+    if body_version is not None and (not version or version != body_version):
         return "MCP-Protocol-Version is missing or differs from the version in the body"
     complete = type(meta) is dict and _VERSION_KEY in meta and _CAPABILITIES_KEY in meta
     required = complete and kind is Kind.REQUEST
