@@ -27,6 +27,7 @@ RESERVED_SLUGS = frozenset(
         "setup",
         "sign-in",
         "sign-out",
+        "sso",
         "static",
         "token",
         "well-known",
