@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import threading
 from datetime import timedelta
@@ -28,13 +29,17 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--every", type=int, default=60, help="seconds between two rounds (default 60)")
+        parser.add_argument("--with-parent", action="store_true", help="end when the process that started it ended")
         parser.add_argument("--once", action="store_true", help="one round, then end")
 
-    def handle(self, *args: Any, every: int = 60, once: bool = False, **options: Any) -> None:
+    def handle(
+        self, *args: Any, every: int = 60, once: bool = False, with_parent: bool = False, **options: Any
+    ) -> None:
         stop = threading.Event()
         if not once:
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, lambda *_: stop.set())
+        parent = os.getppid()
         prune_at = timezone.now()
         while True:
             try:
@@ -51,7 +56,7 @@ class Command(BaseCommand):
             if once:
                 return
             close_old_connections()
-            if stop.wait(max(1, every)):
+            if stop.wait(max(1, every)) or (with_parent and os.getppid() != parent):
                 return
 
     def _prune(self, *, say_all: bool) -> None:

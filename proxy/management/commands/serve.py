@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -62,9 +63,11 @@ class Command(BaseCommand):
 @contextmanager
 def _maintaining() -> Iterator[None]:
     """`manage.py maintain` for as long as the block runs."""
-    command = [sys.executable, str(settings.BASE_DIR / "manage.py"), "maintain"]
+    command = [sys.executable, str(settings.BASE_DIR / "manage.py"), "maintain", "--with-parent"]
     # A session of its own: Ctrl-C reaches this process alone, which then stops it.
     process = subprocess.Popen(command, start_new_session=True)  # noqa: S603
+    # uvicorn sends itself the signal that stopped it once more; by default that would end us before the `finally`.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         yield
     finally:
