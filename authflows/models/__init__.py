@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from authflows.models.answers import PassedAnswer
 from authflows.models.approvals import Approval, PendingSignIn, RefreshReply
 from authflows.models.clients import OAuthClient, RegistrationPolicy
 from authflows.models.connections import Connection, ConnectLink, OwnKey, PendingConnection, UpstreamClient
@@ -25,6 +26,7 @@ __all__ = [
     "OAuthClient",
     "OneTimeLink",
     "OwnKey",
+    "PassedAnswer",
     "PendingConnection",
     "PendingSignIn",
     "RefreshReply",

@@ -58,6 +58,8 @@ class PendingSignIn(models.Model):
     # Who approved; every later step of the trip is theirs alone.
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, null=True, related_name="+")
     approved_at = models.DateTimeField(null=True)
+    # Members of a virtual server, by the ids of their servers, that the person will not connect this time.
+    skipped = models.JSONField(default=list)
     answered_at = models.DateTimeField(null=True)
     expires_at = models.DateTimeField(db_index=True)
     created_at = models.DateTimeField(auto_now_add=True)

@@ -156,6 +156,8 @@ class ConnectLink(models.Model):
     id = models.CharField(max_length=32, primary_key=True, default=_random_id, editable=False)
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
     server = models.ForeignKey(Server, on_delete=models.CASCADE, related_name="+")
+    # The virtual server that was called, if it was not the server itself.
+    through = models.ForeignKey(Server, on_delete=models.SET_NULL, null=True, related_name="+")
     asked_by = models.CharField(max_length=255, blank=True)
     expires_at = models.DateTimeField(db_index=True)
 

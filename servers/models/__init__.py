@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from servers.models.access import AccessRule, Role
+from servers.models.access import AccessRule, Hints, Items, Role
+from servers.models.catalogue import Catalogue, CatalogueItem
 from servers.models.changes import Change
 from servers.models.egress import PrivateDestination
 from servers.models.records import IS_ERROR, AuditEvent, AuditHead, Call
 from servers.models.secrets import StoredSecret
 from servers.models.servers import AuthConfig, Server, ServerGroup
 from servers.models.tenants import Membership, Tenant
+from servers.models.virtual import VirtualMember, VirtualSelection
 
 __all__ = [
     "IS_ERROR",
@@ -17,7 +19,11 @@ __all__ = [
     "AuditHead",
     "AuthConfig",
     "Call",
+    "Catalogue",
+    "CatalogueItem",
     "Change",
+    "Hints",
+    "Items",
     "Membership",
     "PrivateDestination",
     "Role",
@@ -25,4 +31,6 @@ __all__ = [
     "ServerGroup",
     "StoredSecret",
     "Tenant",
+    "VirtualMember",
+    "VirtualSelection",
 ]

@@ -18,6 +18,22 @@ class Role(models.TextChoices):
     MANAGER = "manager", "Manager"
 
 
+class Items(models.TextChoices):
+    """Which tools, prompts and resources a rule is about."""
+
+    ALL = "all", "Everything"
+    ONLY = "only", "Only those named"
+    EXCEPT = "except", "Everything but those named"
+
+
+class Hints(models.TextChoices):
+    """Which tools a rule is about, by what their hints say after the admin's corrections."""
+
+    ANY = "any", "Any tool"
+    READ_ONLY = "read_only", "Tools that only read"
+    NOT_DESTRUCTIVE = "not_destructive", "Tools that destroy nothing"
+
+
 class AccessRule(UuidModel):
     """One collaborator: a person or a team, as User or Manager, of a server or of a group of servers (F-501)."""
 
@@ -34,6 +50,12 @@ class AccessRule(UuidModel):
     team = models.ForeignKey(Group, on_delete=models.CASCADE, related_name="access_rules", null=True, blank=True)
     role = models.CharField(max_length=10, choices=Role.choices, default=Role.USER)
     expires_at = models.DateTimeField(null=True, blank=True, help_text="Empty: until removed.")
+    # What of the server the rule opens to a User (F-502); a Manager has all of it.
+    items = models.CharField("tools", max_length=10, choices=Items.choices, default=Items.ALL)
+    item_names = models.JSONField(
+        default=list, blank=True, help_text="Kind and name of each, for example tool:search, as a JSON list."
+    )
+    hints = models.CharField(max_length=20, choices=Hints.choices, default=Hints.ANY)
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
@@ -49,6 +71,11 @@ class AccessRule(UuidModel):
                 condition=Q(user__isnull=True) ^ Q(team__isnull=True),
                 name="rule_is_for_a_person_or_a_team",
                 violation_error_message="Choose a person or a team, one of the two.",
+            ),
+            models.CheckConstraint(
+                condition=~Q(role="manager") | Q(items="all", hints="any"),
+                name="a_manager_has_every_item",
+                violation_error_message="A Manager has everything of the server; choose User to limit the tools.",
             ),
             models.UniqueConstraint(
                 fields=("server", "user"),

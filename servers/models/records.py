@@ -77,7 +77,7 @@ class AuditHead(models.Model):
 
 # A stream that somebody closes, that reaches its longest time or that the gateway ends on purpose is no error.
 ENDS_WITHOUT_ERROR: Final = frozenset(
-    {"ok", "client_disconnected", "timeout", "access_ended", "not_connected", "shutdown"}
+    {"ok", "client_disconnected", "timeout", "access_ended", "not_connected", "era_not_shared", "shutdown"}
 )
 IS_ERROR: Final = ~models.Q(outcome__in=ENDS_WITHOUT_ERROR)
 """Which `Call` rows count as calls with errors, wherever they are counted."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.conf import settings
+from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 
@@ -35,10 +36,27 @@ class Server(UuidModel):
 
     class Kind(models.TextChoices):
         REMOTE = "remote", "Remote"
+        VIRTUAL = "virtual", "Virtual: one URL for several servers"
+
+    class Path(models.TextChoices):
+        AUTO = "auto", "Pass through, translate where client and server share no protocol era"
+        TRANSPARENT = "transparent", "Always pass through"
+        ENGINE = "engine", "Always through the engine"
+
+    class Eras(models.TextChoices):
+        UNKNOWN = "", "Not known"
+        LEGACY = "legacy", "Legacy (with a handshake)"
+        MODERN = "modern", "Modern (2026-07-28)"
+        DUAL = "dual", "Both"
 
     class Health(models.TextChoices):
         UNKNOWN = "unknown", "Not tested"
         OK = "ok", "OK"
+        SLOW = "slow", "Slow"
+        UNREACHABLE = "unreachable", "Unreachable"
+        TLS = "tls", "TLS"
+        AUTH = "auth", "Authentication"
+        PROTOCOL = "protocol", "Protocol"
         FAILING = "failing", "Failing"
 
     tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="servers")
@@ -54,6 +72,7 @@ class Server(UuidModel):
     url = models.CharField(
         "endpoint URL",
         max_length=2000,
+        blank=True,
         validators=[validate_endpoint_url],
         help_text="The upstream's streamable HTTP endpoint.",
     )
@@ -84,8 +103,27 @@ class Server(UuidModel):
         null=True, blank=True, help_text="Largest request body in bytes; empty: the gateway's own limit."
     )
 
+    path = models.CharField(
+        "protocol",
+        max_length=20,
+        choices=Path.choices,
+        default=Path.AUTO,
+        help_text="How calls get through. Through the engine, requests are read, renumbered and written anew.",
+    )
+    list_unconnected = models.BooleanField(
+        "list what is not connected",
+        default=True,
+        help_text="Of a virtual server: people see the tools of members that they have not connected yet.",
+    )
+
+    # Kept by the catalogue: something is held, disabled or corrected, so lists come from there on every path.
+    restricted = models.BooleanField(default=False, editable=False)
+    eras = models.CharField(max_length=10, choices=Eras.choices, default=Eras.UNKNOWN, blank=True, editable=False)
+    eras_at = models.DateTimeField(null=True, editable=False)
+    # Legacy protocol versions that it was seen to negotiate, newest first.
+    versions = models.JSONField(default=list, editable=False)
     session_epoch = models.PositiveIntegerField(default=1, editable=False)
-    health = models.CharField(max_length=10, choices=Health.choices, default=Health.UNKNOWN, editable=False)
+    health = models.CharField(max_length=20, choices=Health.choices, default=Health.UNKNOWN, editable=False)
     health_detail = models.JSONField(default=dict, editable=False)
     health_at = models.DateTimeField(null=True, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
@@ -94,10 +132,35 @@ class Server(UuidModel):
     class Meta:
         ordering = ("name",)
         verbose_name = "MCP Server"
-        constraints = [models.UniqueConstraint(fields=("tenant", "slug"), name="server_slug_unique_in_tenant")]
+        constraints = [
+            models.UniqueConstraint(fields=("tenant", "slug"), name="server_slug_unique_in_tenant"),
+            models.CheckConstraint(
+                condition=models.Q(kind="virtual", url="") | (~models.Q(kind="virtual") & ~models.Q(url="")),
+                name="remote_server_has_a_url",
+                violation_error_code="url",
+                violation_error_message="Enter the server's endpoint URL.",
+            ),
+        ]
 
     def __str__(self) -> str:
         return self.name
+
+    def clean(self) -> None:
+        """Raise when a server that is to be called has no address."""
+        if self.is_virtual:
+            self.url = ""
+        elif not self.url:
+            raise ValidationError({"url": "Enter the server's endpoint URL."})
+
+    @property
+    def is_virtual(self) -> bool:
+        """Whether it has members instead of an endpoint of its own."""
+        return self.kind == self.Kind.VIRTUAL
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether tests or calls say that it does not work; a slow one does."""
+        return self.health not in (self.Health.UNKNOWN, self.Health.OK, self.Health.SLOW)
 
     @property
     def mcp_path(self) -> str:
