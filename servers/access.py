@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Literal
+from typing import Final, Literal
 from uuid import UUID
 
+from servers.items import EVERYTHING, UNLIMITED, Item, ItemFilter, ItemRights
 from servers.models.access import Role
 
 
@@ -25,16 +26,27 @@ class Reason(StrEnum):
     RULE_EXPIRED = "rule_expired"
     NOT_MANAGER = "not_manager"
     SERVER_DISABLED = "server_disabled"
+    ITEM_NOT_SERVED = "item_not_served"
+    """Disabled, held or refused by an admin, or not in the catalogue."""
+    NO_ITEM_RULE = "no_item_rule"
+    """Every rule that lets the caller in is about other items."""
 
 
 @dataclass(frozen=True, slots=True)
 class Allowed:
-    """Yes, and in which role."""
+    """Yes, and in which role, and to which of the server's tools, prompts and resources."""
 
     role: Role
+    rights: ItemRights = UNLIMITED
 
     def __bool__(self) -> Literal[True]:
         return True
+
+
+USER: Final = Allowed(Role.USER)
+"""May use the server and have everything of it."""
+NOTHING: Final = Allowed(Role.USER, ItemRights(frozenset()))
+"""May use the server and have nothing of it: what holds until a decision says more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +86,7 @@ class Grant:
 
     role: Role
     expires_at: float | None = None
+    filter: ItemFilter = EVERYTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,12 +106,14 @@ def decide(
     rules: Rules,
     now: float,
     role: Role = Role.USER,
+    item: Item | None = None,
 ) -> Allowed | Denied:
-    """May this principal act in `role` on this server at `now` (Unix seconds)?
+    """May this principal act in `role` on this server, and have this item of it, at `now` (Unix seconds)?
 
     Checked in order, first failure wins: the principal is active; it belongs to the server's tenant; its
-    credential is not limited to other servers; a rule that has not expired gives it the role; and, for use,
-    the server is enabled. A manager may do all that a user may. Nobody has a right without a rule.
+    credential is not limited to other servers; a rule that has not expired gives it the role; for use, the
+    server is enabled; the item is served, and one of the rules is about it. A manager may do all that a user
+    may. Nobody has a right without a rule.
     """
     if not principal.active:
         return Denied(Reason.INACTIVE)
@@ -107,26 +122,40 @@ def decide(
     if principal.limited_to is not None and server_id not in principal.limited_to:
         return Denied(Reason.KEY_LIMITED)
     found = _best_role(principal, rules, now)
-    if not isinstance(found, Role):
+    if not isinstance(found, Allowed):
         return Denied(found)
-    if role is Role.MANAGER and found is not Role.MANAGER:
+    if role is Role.MANAGER and found.role is not Role.MANAGER:
         return Denied(Reason.NOT_MANAGER)
     if not enabled and role is Role.USER:
         return Denied(Reason.SERVER_DISABLED)
-    return Allowed(found)
+    return found if item is None else decide_item(found, item)
 
 
-def _best_role(principal: Principal, rules: Rules, now: float) -> Role | Reason:
+def decide_item(allowed: Allowed, item: Item) -> Allowed | Denied:
+    """The last steps of `decide`, for lists: which of many items has somebody who may use the server?"""
+    if not item.served:
+        return Denied(Reason.ITEM_NOT_SERVED)
+    if not allowed.rights.allow(item):
+        return Denied(Reason.NO_ITEM_RULE)
+    return allowed
+
+
+_MANAGER: Final = Allowed(Role.MANAGER)
+
+
+def _best_role(principal: Principal, rules: Rules, now: float) -> Allowed | Reason:
     grants = rules.people.get(principal.user_id, ())
     if rules.teams:
         for team in principal.teams:
             grants += rules.teams.get(team, ())
-    best: Role | Reason = Reason.NO_RULE
+    reason, filters = Reason.NO_RULE, set()
     for grant in grants:
         if grant.expires_at is not None and grant.expires_at <= now:
-            best = Reason.RULE_EXPIRED if best is Reason.NO_RULE else best
+            reason = Reason.RULE_EXPIRED
         elif grant.role is Role.MANAGER:
-            return Role.MANAGER
+            return _MANAGER
         else:
-            best = Role.USER
-    return best
+            filters.add(grant.filter)
+    if not filters:
+        return reason
+    return USER if EVERYTHING in filters else Allowed(Role.USER, ItemRights(frozenset(filters)))

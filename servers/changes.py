@@ -14,7 +14,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Collection, Hashable, Iterable
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 from weakref import WeakSet
 
@@ -22,6 +22,7 @@ from django.db import Error, connection, transaction
 from django.db.models import Max, Q
 
 from servers.models.changes import Change
+from servers.retiring import free_slowly
 
 log = logging.getLogger(__name__)
 
@@ -102,13 +103,21 @@ class Cache(Generic[Key, Value]):
     its caller but not kept: the generation has moved on. Nor is one kept that was read inside a transaction
     with changes of its own, since they may never be committed.
 
-    `tags` names what a value depends on besides its key, so that `evict_tag` finds it without a search.
+    `tags` names what a value depends on besides its key, so that `evict_tag` finds it without a search. `parts` are
+    the collections that large values consist of, to be freed in small steps.
     """
 
-    def __init__(self, *, limit: int = 100_000, tags: Callable[[Value], Iterable[Hashable]] = lambda _: ()) -> None:
+    def __init__(
+        self,
+        *,
+        limit: int = 100_000,
+        tags: Callable[[Value], Iterable[Hashable]] = lambda _: (),
+        parts: Callable[[Value], Iterable[Collection[object]]] = lambda _: (),
+    ) -> None:
         self._values: dict[Key, Value] = {}
         self._tagged: dict[Hashable, set[Key]] = {}
         self._tags = tags
+        self._parts = parts
         self._generation = 0
         self._limit = limit
         self._lock = threading.Lock()
@@ -176,6 +185,7 @@ class Cache(Generic[Key, Value]):
         value = self._values.pop(key, None)
         if value is None:
             return
+        free_slowly(self._parts(value))
         for tag in self._tags(value):
             keys = self._tagged.get(tag, set())
             keys.discard(key)
@@ -183,6 +193,8 @@ class Cache(Generic[Key, Value]):
                 self._tagged.pop(tag, None)
 
     def _forget_values(self) -> None:
+        for value in self._values.values():
+            free_slowly(self._parts(value))
         self._values.clear()
         self._tagged.clear()
 

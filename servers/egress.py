@@ -210,6 +210,8 @@ def _connect(connection: HTTPConnection) -> socket.socket:
         except OSError as error:
             last = error
             continue
+        # Head and body are two writes: without this the second waits until the peer acknowledged the first.
+        opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         _watch(opened)
         return opened
     if isinstance(last, TimeoutError):

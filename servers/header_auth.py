@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from servers.header_fields import StoredHeader
 from servers.models import AuthConfig, Server, StoredSecret, Tenant
+from servers.models.virtual import VirtualMember
 from servers.secrets.references import (
     BadReference,
     Reference,
@@ -110,19 +111,25 @@ def free_secret_name(server: Server, what: str) -> tuple[str, str]:
 
 
 def uses_of_secrets(tenants: Iterable[Tenant]) -> dict[str, list[Server]]:
-    """FQN of a stored secret to the servers whose headers or apps name it; one query."""
+    """FQN of a stored secret to the servers whose headers or apps name it, for themselves or a member; two queries."""
+    chosen = list(tenants)
     found: dict[str, list[Server]] = defaultdict(list)
-    configs = AuthConfig.objects.filter(server__tenant__in=list(tenants)).select_related("server__tenant")
+    configs = AuthConfig.objects.filter(server__tenant__in=chosen).select_related("server__tenant")
     for config in configs.order_by("server__name"):
-        named = {
-            str(reference)
-            for template in (*(value for _, value in config.header_templates()), _client_secret(config))
-            for reference in stored_references(template)
-            if isinstance(reference, StoredReference)
-        }
-        for fqn in named:
+        for fqn in named_secrets((*(value for _, value in config.header_templates()), _client_secret(config))):
             found[fqn].append(config.server)
+    members = VirtualMember.objects.filter(virtual__tenant__in=chosen).exclude(credential=[])
+    for member in members.select_related("virtual__tenant").order_by("virtual__name"):
+        for fqn in named_secrets(value for _, value in member.header_templates()):
+            if member.virtual not in found[fqn]:
+                found[fqn].append(member.virtual)
     return dict(found)
+
+
+def named_secrets(templates: Iterable[str]) -> set[str]:
+    """FQNs of the stored secrets that these templates name."""
+    references = (reference for template in templates for reference in stored_references(template))
+    return {str(reference) for reference in references if isinstance(reference, StoredReference)}
 
 
 def _client_secret(config: AuthConfig) -> str:

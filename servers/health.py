@@ -1,4 +1,4 @@
-"""The health of a server: what the last test of its connection said. It holds for the values that were tested.
+"""The health of a server: what the last test of its connection said, or what calls have shown since (F-109).
 
 A test of values that are not saved yet is kept through a signed note: the page carries it from the test to the
 save, and it counts only for the same person, for some minutes, and for exactly the values that were tested.
@@ -6,19 +6,60 @@ save, and it counts only for the same person, for some minutes, and for exactly 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from django.conf import settings
 from django.core import signing
+from django.db import transaction
+from django.utils import timezone
 
+from servers import changes, eras
 from servers.models import Server
+
+Health = Server.Health
 
 NOTE_FIELD: Final = "tested"
 """Name of the form's hidden field that carries the note."""
 NOTE_SECONDS: Final = 900
 _SALT: Final = "gatehouse.tested-connection"
+# The steps of a connection test (`proxy/probe_http.py`).
+_OF_STEPS: Final[Mapping[str, Server.Health]] = {
+    "address": Health.UNREACHABLE,
+    "connect": Health.UNREACHABLE,
+    "tls": Health.TLS,
+    "authentication": Health.AUTH,
+    "answer": Health.PROTOCOL,
+    "fault": Health.FAILING,
+    "opening": Health.PROTOCOL,
+    "tools": Health.PROTOCOL,
+}
+_OF_CALLS: Final[Mapping[Server.Health, tuple[str, str]]] = {
+    Health.OK: ("Calls are answered.", ""),
+    Health.SLOW: (
+        "More than half of its last ten calls took longer than {slow} seconds until it began to answer.",
+        "Look at its load, and at what its tools wait for.",
+    ),
+    Health.UNREACHABLE: (
+        "Calls do not reach it: {words}.",
+        "Check that it runs and that its address is right, then test the connection.",
+    ),
+    Health.TLS: (
+        "Calls do not reach it: {words}.",
+        "Renew its certificate, or enter the authority that issued it as custom CA.",
+    ),
+    Health.AUTH: (
+        "It refuses the gateway's own credential ({words}).",
+        "Enter a new one, or ask its operator what it lets in.",
+    ),
+    Health.PROTOCOL: (
+        "It does not answer as an MCP server: {words}.",
+        "Check its path, which often ends in /mcp, and test the connection.",
+    ),
+    Health.FAILING: ("It answers with errors of its own ({words}).", "Look at its logs."),
+}
 
 
 @dataclass(frozen=True)
@@ -31,10 +72,38 @@ class Tested:
 
 
 def keep(server: Server, tested: Tested) -> None:
-    """Write the outcome to the server's row and to `server`. No decision depends on it."""
-    health = Server.Health.OK if tested.ok else Server.Health.FAILING
-    _write([server.pk], health=health, detail=tested.detail, at=tested.at)
+    """Write the outcome to the server's row and to `server`, with what the test learned of protocol eras."""
+    health = Health.OK if tested.ok else _OF_STEPS.get(str(tested.detail.get("step", "")), Health.FAILING)
+    with transaction.atomic():
+        _write([server.pk], health=health, detail=tested.detail, at=tested.at)
+        spoken = tested.detail.get("eras")
+        if spoken in (Server.Eras.LEGACY, Server.Eras.MODERN, Server.Eras.DUAL):
+            versions = tested.detail.get("legacy_versions", ())
+            eras.remember(
+                server.pk, url=server.url, eras=Server.Eras(spoken), versions=versions, at=tested.at.timestamp()
+            )
+        # Who watches calls has to say again what they show.
+        changes.record("server", server.pk)
     server.health, server.health_detail, server.health_at = health, tested.detail, tested.at
+
+
+def keep_from_calls(server_id: Any, url: str, health: Server.Health, words: str) -> bool:
+    """Write what calls have shown, unless the row says that already or is of another address; False then.
+
+    `words` say what failed. What the last test found out about the server stays.
+    """
+    rows = Server.objects.filter(pk=server_id, url=url).exclude(health=health)
+    before = rows.values_list("health_detail", flat=True).first()
+    if before is None:
+        return False
+    sentence, step = (text.format(words=words, slow=settings.SLOW_SECONDS) for text in _OF_CALLS[health])
+    detail = {
+        **before,
+        "ok": health in (Health.OK, Health.SLOW),
+        "step": "" if health is Health.OK else "calls",
+        "sentence": f"{sentence} {step}".strip(),
+    }
+    return bool(rows.update(health=health, health_detail=detail, health_at=timezone.now()))
 
 
 def forget(server_ids: Iterable[Any]) -> None:

@@ -17,11 +17,14 @@ from django.db.models import F, Model, QuerySet
 from django.db.models.signals import m2m_changed, post_delete, post_save, pre_delete, pre_save
 
 from servers import changes, health
+from servers.endpoints import origin_of
 from servers.models.access import AccessRule
+from servers.models.catalogue import Catalogue
 from servers.models.egress import PrivateDestination
 from servers.models.secrets import StoredSecret
 from servers.models.servers import AuthConfig, Server
 from servers.models.tenants import DEFAULT_TENANT_SLUG, Membership, Tenant
+from servers.models.virtual import VirtualMember, VirtualSelection
 from servers.secrets.references import BadReference, StoredReference, references_in
 
 Handler = Callable[..., None]
@@ -53,12 +56,43 @@ def connect() -> None:
     watch(Tenant, _tenant_written)
     watch(Membership, _membership_written, _membership_about_to_change)
     watch(User, _user_written)
+    watch(Catalogue, _catalogue_written)
+    watch(VirtualMember, _member_written, _member_about_to_change)
+    watch(VirtualSelection, _selection_written)
     # Without a sender, because a proxy model is a sender of its own.
     pre_save.connect(_before_save, dispatch_uid="changes-before-save")
     post_save.connect(_after_write, dispatch_uid="changes-save")
     post_delete.connect(_after_write, dispatch_uid="changes-delete")
     pre_delete.connect(_before_delete, dispatch_uid="changes-before-delete")
     m2m_changed.connect(_teams_changed, sender=User.groups.through, dispatch_uid="changes-teams")
+
+
+def _catalogue_written(instance: Catalogue, **_: Any) -> None:
+    changes.record("catalogue", instance.server_id)
+
+
+def _member_about_to_change(instance: VirtualMember, update_fields: frozenset[str] | None = None, **_: Any) -> None:
+    # A credential is for the member as it is when it is set. Without a noted origin it counts as set just now.
+    stored = _stored(VirtualMember, instance).values_list("credential", "credential_epoch").first()
+    written = update_fields is None or bool({"credential", "credential_origin"} & update_fields)
+    moved = written and (stored is None or stored[0] != instance.credential)
+    if stored is not None:
+        instance.credential_epoch = _later_epoch(instance.credential_epoch, stored[1], bump=moved)
+    if moved or (written and not instance.credential_origin):
+        instance.credential_origin = origin_of(instance.server.url) if instance.credential else ""
+
+
+def _member_written(instance: VirtualMember, update_fields: frozenset[str] | None = None, **_: Any) -> None:
+    if update_fields is not None and not {"credential_epoch", "credential_origin"} <= update_fields:
+        noted = {"credential_epoch": instance.credential_epoch, "credential_origin": instance.credential_origin}
+        VirtualMember.objects.filter(pk=instance.pk).update(**noted)
+    changes.record("server", instance.virtual_id)
+
+
+def _selection_written(instance: VirtualSelection, origin: Any = None, **_: Any) -> None:
+    if isinstance(origin, Model) and not isinstance(origin, VirtualSelection):
+        return  # goes with its member, or with one of the servers: one change, not one for each of thousands
+    changes.record("server", instance.member.virtual_id)
 
 
 def _before_save(sender: type[Model], **options: Any) -> None:
@@ -94,6 +128,10 @@ def _server_about_to_change(instance: Server, update_fields: frozenset[str] | No
     if changed:
         health.forget([instance.pk])
         instance.health, instance.health_detail, instance.health_at = Server.Health.UNKNOWN, {}, None
+    if "url" in changed:
+        # Also where only some fields are saved.
+        Server.objects.filter(pk=instance.pk).update(eras=Server.Eras.UNKNOWN, eras_at=None, versions=[])
+        instance.eras, instance.eras_at, instance.versions = Server.Eras.UNKNOWN, None, []
 
 
 def _auth_config_about_to_change(instance: AuthConfig, update_fields: frozenset[str] | None = None, **_: Any) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -11,7 +11,8 @@ from django.db.models import Q
 
 from servers import changes
 from servers.access import Grant, Principal, Rules
-from servers.models.access import AccessRule, Role
+from servers.items import EVERYTHING, ItemFilter
+from servers.models.access import AccessRule, Hints, Items, Role
 from servers.models.servers import AuthConfig, Server
 
 
@@ -36,9 +37,23 @@ class ServerFacts:
     session_epoch: int
     credential_epoch: int
     rules: Rules
+    virtual: bool = False
+    path: Server.Path = Server.Path.AUTO
+    eras: Server.Eras = Server.Eras.UNKNOWN
+    eras_at: float = 0.0
+    """When that was found out (Unix seconds)."""
+    versions: tuple[str, ...] = ()
+    """Legacy protocol versions that it was seen to negotiate."""
+    list_unconnected: bool = True
+    restricted: bool = False
+    """Not everything that it offers may be used, so its lists come from the catalogue on every path."""
 
 
 _by_path: changes.Cache[tuple[str, str], ServerFacts] = changes.Cache(
+    tags=lambda facts: (("server", str(facts.id)), ("tenant", str(facts.tenant_id)))
+)
+
+_by_id: changes.Cache[UUID, ServerFacts] = changes.Cache(
     tags=lambda facts: (("server", str(facts.id)), ("tenant", str(facts.tenant_id)))
 )
 
@@ -49,6 +64,11 @@ def find(tenant_slug: str, slug: str, *, may_load: bool = True) -> ServerFacts |
     Raises changes.NotCached when it is not in memory and `may_load` is False.
     """
     return _by_path.get((tenant_slug, slug), lambda: _load(tenant_slug, slug), may_load=may_load)
+
+
+def find_by_id(server_id: UUID, *, may_load: bool = True) -> ServerFacts | None:
+    """The same by its id, for members of virtual servers. Raises changes.NotCached as `find` does."""
+    return _by_id.get(server_id, lambda: _load_by_id(server_id), may_load=may_load)
 
 
 def facts_of(server: Server) -> ServerFacts:
@@ -75,6 +95,13 @@ def _facts(server: Server, config: AuthConfig | None) -> ServerFacts:
         session_epoch=server.session_epoch,
         credential_epoch=config.epoch if config else 0,
         rules=rules_of(server),
+        virtual=server.is_virtual,
+        path=Server.Path(server.path),
+        eras=Server.Eras(server.eras),
+        eras_at=server.eras_at.timestamp() if server.eras_at else 0.0,
+        versions=tuple(str(version) for version in server.versions),
+        list_unconnected=server.list_unconnected,
+        restricted=server.restricted,
     )
 
 
@@ -90,7 +117,8 @@ def _rules_from(rows: Iterable[AccessRule]) -> Rules:
     people: dict[int, list[Grant]] = defaultdict(list)
     teams: dict[int, list[Grant]] = defaultdict(list)
     for rule in rows:
-        grant = Grant(Role(rule.role), rule.expires_at.timestamp() if rule.expires_at else None)
+        ends = rule.expires_at.timestamp() if rule.expires_at else None
+        grant = Grant(Role(rule.role), ends, filter_of(rule))
         if rule.user_id is not None:
             people[rule.user_id].append(grant)
         elif rule.team_id is not None:
@@ -101,10 +129,20 @@ def _rules_from(rows: Iterable[AccessRule]) -> Rules:
     )
 
 
-def concerning(principal: Principal) -> list[tuple[Server, Rules]]:
+def filter_of(rule: AccessRule) -> ItemFilter:
+    """What of the server the rule opens."""
+    items, hints = Items(rule.items), Hints(rule.hints)
+    if items is Items.ALL and hints is Hints.ANY:
+        return EVERYTHING
+    names = () if items is Items.ALL else rule.item_names
+    return ItemFilter(items, frozenset(str(name) for name in names), hints)
+
+
+def concerning(principal: Principal, *, among: Collection[UUID] | None = None) -> list[tuple[Server, Rules]]:
     """Every server that a rule for this principal could open, each with those of its rules that name them.
 
-    Two queries, however many servers there are. What the rules come to is for `access.decide` to say.
+    With `among`, only those with these ids. Two queries, however many servers there are. What the rules come to is
+    for `access.decide` to say.
     """
     rules = AccessRule.objects.filter(Q(user_id=principal.user_id) | Q(team_id__in=principal.teams))
     on_servers: dict[UUID, list[AccessRule]] = defaultdict(list)
@@ -119,6 +157,8 @@ def concerning(principal: Principal) -> list[tuple[Server, Rules]]:
         | Q(group__in=rules.filter(group__isnull=False).values("group")),
         tenant__in=principal.tenants,
     )
+    if among is not None:
+        found = found.filter(pk__in=among)
     return [
         (
             server,
@@ -136,9 +176,15 @@ def _load(tenant_slug: str, slug: str) -> ServerFacts | None:
     return _facts(server, getattr(server, "auth_config", None)) if server else None
 
 
+def _load_by_id(server_id: UUID) -> ServerFacts | None:
+    server = Server.objects.select_related("tenant", "auth_config").filter(pk=server_id).first()
+    return _facts(server, getattr(server, "auth_config", None)) if server else None
+
+
 def _on_change(kind: str, key: str) -> None:
     if kind in ("server", "tenant"):
         _by_path.evict_tag((kind, key))
+        _by_id.evict_tag((kind, key))
 
 
 changes.listen(_on_change)

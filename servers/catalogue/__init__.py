@@ -1,0 +1,1 @@
+"""What a server offers, as it was read, approved and is served."""

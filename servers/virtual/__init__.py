@@ -1,0 +1,1 @@
+"""Virtual servers: one URL for the items of several servers."""
