@@ -25,7 +25,7 @@ from servers.scope import Scope, scope_of_request
 
 # Sections of the index, in the order of setting things up; what is not listed comes last under its own name.
 SECTIONS: Final = (
-    ("MCP servers", ("servers.servergroup", "servers.server")),
+    ("MCP servers", ("servers.servergroup", "servers.server", "servers.catalogueitem")),
     ("Credentials upstream", ("authflows.connection", "authflows.ownkey", "authflows.upstreamclient")),
     ("Access", ("authflows.virtualaccount", "authflows.apikey", "authflows.ownkey", "servers.storedsecret")),
     (
@@ -36,7 +36,10 @@ SECTIONS: Final = (
     ("Gateway", ("servers.tenant", "servers.privatedestination")),
     ("Records", ("servers.call", "servers.auditevent")),
 )
-_NAMES: Final = {"auth.group": "Teams", "auth.user": "People", "authflows.ownkey": "Auth Overrides"}
+_NAMES: Final = {
+    "auth.group": "Teams", "auth.user": "People", "authflows.ownkey": "Auth Overrides",
+    "servers.catalogueitem": "Catalogue changes",
+}  # fmt: skip
 
 
 class GatehouseAdminSite(admin.AdminSite):
@@ -164,17 +167,27 @@ def _keys_url() -> str:
 def numbers(scope: Scope) -> dict[str, Any]:
     """Servers by health, and the calls of the last 24 hours, of what the person administers."""
     from servers.models import IS_ERROR, Call, Server, Tenant
+    from servers.models.catalogue import CatalogueItem
 
-    health = dict(scope.visible_servers().order_by().values_list("health").annotate(Count("pk")))
+    # A virtual server has no health of its own.
+    tested = scope.visible_servers().exclude(kind=Server.Kind.VIRTUAL)
+    health = dict(tested.order_by().values_list("health").annotate(Count("pk")))
     calls = Call.objects.filter(at__gte=timezone.now() - timedelta(hours=24))
     if not scope.superuser:
         slugs = list(Tenant.objects.filter(pk__in=scope.tenants).values_list("slug", flat=True))
         mine = list(scope.visible_servers().values_list("pk", flat=True))
         calls = calls.filter(Q(tenant__in=slugs) | Q(server_id__in=mine))
+    held = CatalogueItem.objects.filter(state=CatalogueItem.State.HELD)
+    if not scope.superuser:
+        held = held.filter(catalogue__server__in=scope.visible_servers())
     totals = calls.aggregate(calls=Count("pk"), errors=Count("pk", filter=IS_ERROR))
     return {
         "health": [
-            {"value": value, "label": label, "count": health.get(value, 0)} for value, label in Server.Health.choices
+            {"value": value, "label": label, "count": health.get(value, 0)}
+            for value, label in Server.Health.choices
+            # Of the ways to fail, those that there are.
+            if health.get(value) or value in (Server.Health.UNKNOWN, Server.Health.OK)
         ],
+        "held": held.count(),
         **totals,
     }

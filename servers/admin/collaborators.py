@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Final
 
 from django import forms
 from django.contrib import admin
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
 from django.db.models import QuerySet
+from django.forms import Script
 from django.forms.models import BaseInlineFormSet
 from django.http import HttpRequest
 
 from servers import audit
 from servers.admin.base import AuditedAdmin, actor_of
-from servers.models import AccessRule, Membership, Role, Server, ServerGroup
+from servers.catalogue.names import names_on
+from servers.forms.collaborators import CollaboratorForm
+from servers.forms.item_filter import MOST_BOXES, ItemFilterWidget
+from servers.items import EVERYTHING, ItemFilter
+from servers.models import AccessRule, Hints, Items, Membership, Role, Server, ServerGroup
 from servers.people import people_of, person_label, teams_of
+from servers.registry import filter_of
+from servers.rule_texts import filter_text
 from servers.scope import scope_of_request
 
 Holder = Server | ServerGroup
+_MOST_NAMES_IN_AN_EVENT: Final = 50
+_ROWS_TO_ADD: Final = 2
 
 
 class PersonField(forms.ModelChoiceField):  # type: ignore[type-arg]
@@ -28,7 +38,21 @@ class PersonField(forms.ModelChoiceField):  # type: ignore[type-arg]
         return person_label(obj)
 
 
-class NewCollaboratorsFormSet(BaseInlineFormSet):  # type: ignore[type-arg]
+class CollaboratorsFormSet(BaseInlineFormSet):  # type: ignore[type-arg]
+    """Rows that offer the names of the catalogue."""
+
+    offered: Sequence[str] = ()
+    boxes = True
+    """Whether the names are few enough to be listed in each row."""
+
+    def add_fields(self, form: forms.ModelForm[Any], index: int | None) -> None:
+        super().add_fields(form, index)
+        widget = form.fields["opens"].widget
+        assert isinstance(widget, ItemFilterWidget)  # noqa: S101
+        widget.offered, widget.boxes = self.offered, self.boxes
+
+
+class NewCollaboratorsFormSet(CollaboratorsFormSet):
     """Refuses people of other tenants and people who are collaborators already."""
 
     def clean(self) -> None:
@@ -56,6 +80,18 @@ class NewCollaboratorsFormSet(BaseInlineFormSet):  # type: ignore[type-arg]
 
 class _CollaboratorInline(admin.TabularInline):  # type: ignore[type-arg]
     model = AccessRule
+    form = CollaboratorForm
+    formset = CollaboratorsFormSet
+
+    class Media:
+        js = (Script("gatehouse/admin/collaborators.js", type="module"),)
+
+    def get_formset(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> Any:
+        found: Any = super().get_formset(request, obj, **kwargs)
+        if obj is not None:
+            found.offered = names_on(obj)
+            found.boxes = len(found.offered) * (obj.access_rules.count() + _ROWS_TO_ADD) <= MOST_BOXES
+        return found
 
     def _manages(self, request: HttpRequest, holder: Any) -> bool:
         scope = scope_of_request(request)
@@ -79,7 +115,7 @@ class _CollaboratorInline(admin.TabularInline):  # type: ignore[type-arg]
 class CollaboratorInline(_CollaboratorInline):
     """The collaborators there are: role and end can be changed, a row removed."""
 
-    fields = ("who", "role", "expires_at")
+    fields = ("who", "role", "opens", "expires_at")
     readonly_fields = ("who",)
     extra = 0
     max_num = 0
@@ -97,7 +133,8 @@ class CollaboratorInline(_CollaboratorInline):
 class NewCollaboratorInline(_CollaboratorInline):
     """Rows for new collaborators."""
 
-    fields = ("user", "team", "role", "expires_at")
+    fields = ("user", "team", "role", "opens", "expires_at")
+    template = "admin/gatehouse/new_collaborators.html"
     autocomplete_fields = ("user", "team")
     formset = NewCollaboratorsFormSet
     extra = 1
@@ -123,10 +160,12 @@ class CollaboratorsAdmin(AuditedAdmin):
 
     def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: bool) -> None:
         super().save_formset(request, form, formset, change)
+        before = {one.instance.pk: one.opened_before for one in formset.forms if hasattr(one, "opened_before")}
         for rule in formset.new_objects:
-            _record(request, audit.Action.COLLABORATOR_ADD, rule)
+            _record(request, audit.Action.COLLABORATOR_ADD, rule, _change(EVERYTHING, filter_of(rule)))
         for rule, fields in formset.changed_objects:
-            _record(request, audit.Action.COLLABORATOR_CHANGE, rule, {"fields": list(fields)})
+            detail = _change(before.get(rule.pk, EVERYTHING), filter_of(rule))
+            _record(request, audit.Action.COLLABORATOR_CHANGE, rule, {"fields": list(fields), **detail})
         for rule in formset.deleted_objects:
             _record(request, audit.Action.COLLABORATOR_REMOVE, rule)
 
@@ -139,9 +178,34 @@ class CollaboratorsAdmin(AuditedAdmin):
         return {"collaborators": obj.access_rules.count()}
 
 
+def _change(before: ItemFilter, after: ItemFilter) -> dict[str, Any]:
+    """What became of the limits of a rule, for the audit trail."""
+    if before == after:
+        return {}
+    named = {
+        word: sorted(names)[:_MOST_NAMES_IN_AN_EVENT]
+        for word, names in (("added", after.names - before.names), ("removed", before.names - after.names))
+        if names
+    }
+    return {
+        "opened": filter_text(before) or "everything",
+        "opens": filter_text(after) or "everything",
+        "items": str(after.items),
+        "hints": str(after.hints),
+        **named,
+    }
+
+
 def _make_manager(request: HttpRequest, holder: Holder) -> None:
     rule, made = holder.access_rules.update_or_create(
-        user_id=int(request.user.pk or 0), defaults={"role": Role.MANAGER, "expires_at": None}
+        user_id=int(request.user.pk or 0),
+        defaults={
+            "role": Role.MANAGER,
+            "expires_at": None,
+            "items": Items.ALL,
+            "item_names": [],
+            "hints": Hints.ANY,
+        },
     )
     if made:
         _record(request, audit.Action.COLLABORATOR_ADD, rule, {"why": "creator"})

@@ -12,6 +12,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from servers.admin.base import ReadOnlyAdmin
+from servers.explanations import why
 from servers.models import AuditEvent, Call, Tenant
 
 
@@ -94,6 +95,11 @@ class CallAdmin(RecordsAdmin):
     search_fields = ("principal", "server", "item", "client", "=request_id")
     search_help_text = "Person, server, tool, client, or a request id."
     ordering = ("-id",)
+    readonly_fields = ("why",)
+
+    @admin.display(description="why")
+    def why(self, call: Call) -> str:
+        return why(call.outcome) or "–"
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Call]:
         found = super().get_queryset(request)

@@ -10,11 +10,13 @@ from django.contrib.admin.utils import unquote
 from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, QueryDict
+from django.utils.text import capfirst
 
 from servers.admin.base import AuditedAdmin, actor_of
 from servers.admin.endings import ends_with
 from servers.credential_endings import Ending, Reason, end, would_end
-from servers.models import Server
+from servers.models import CatalogueItem, Server, VirtualSelection
+from servers.virtual.losses import losses_of
 
 _DELETED = (Reason.DELETED,)
 
@@ -31,7 +33,7 @@ class ServerDeletion(AuditedAdmin):
         counts = {name: count for name, count in counts.items() if name not in hidden}
         if lines:
             counts["API keys limited to it"] = len(lines)
-        return [*listed, *lines], counts, missing, protected
+        return [*_without_items(listed), *lines], counts, missing, protected
 
     def what_ends(self, obj: Server) -> dict[str, Any]:
         return {**super().what_ends(obj), "limited_keys": len(ends_with([obj]))}
@@ -48,8 +50,9 @@ class ServerDeletion(AuditedAdmin):
         if isinstance(server, Server):
             others = _of_others(request, server)
             typed = request.POST.get("confirm_ending", "").strip()
-            context = {"endings": others, "slug": server.slug}
-            if request.method == "POST" and others and typed != server.slug:
+            lost = losses_of([server])
+            context = {"endings": others, "losses": lost, "slug": server.slug}
+            if request.method == "POST" and (others or lost) and typed != server.slug:
                 # Without what was posted Django asks again.
                 request.POST = QueryDict()
                 context["not_confirmed"] = True
@@ -67,8 +70,35 @@ class ServerDeletion(AuditedAdmin):
                 messages.ERROR,
             )
             return None
+        lost = [
+            f"{server.name}: {' '.join(lines)}" for server in queryset if (lines := _losses_besides(server, queryset))
+        ]
+        if lost:
+            self.message_user(
+                request,
+                f"{' '.join(lost)} Delete such a server on its own page, which asks.",
+                messages.ERROR,
+            )
+            return None
         found: HttpResponse | None = delete_selected(self, request, queryset)
         return found
+
+
+def _losses_besides(server: Server, going: QuerySet[Server]) -> list[str]:
+    """What virtual servers lose with this one, those left out that are deleted too."""
+    if set(server.member_of.values_list("virtual_id", flat=True)) <= {one.pk for one in going}:
+        return []
+    return losses_of([server])
+
+
+_COUNTED_ONLY = tuple(str(capfirst(model._meta.verbose_name)) for model in (CatalogueItem, VirtualSelection))
+
+
+def _without_items(listed: list[Any]) -> list[Any]:
+    """The nested list without the rows of single items, of which there may be thousands; their number is shown."""
+    kept = [part for part in listed if isinstance(part, list) or not str(part).startswith(_COUNTED_ONLY)]
+    found = [_without_items(part) if isinstance(part, list) else part for part in kept]
+    return [part for part in found if part != []]
 
 
 def _of_others(request: HttpRequest, server: Server) -> list[Ending]:

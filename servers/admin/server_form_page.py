@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 from django.conf import settings
 from django.contrib import admin
 from django.contrib.admin.utils import unquote
+from django.core.exceptions import PermissionDenied
+from django.db import transaction
 from django.forms import Script
 from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404
 from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
@@ -19,6 +23,7 @@ from servers import health
 from servers.admin.base import actor_of
 from servers.admin.beside import links_of
 from servers.admin.collaborators import CollaboratorsAdmin
+from servers.catalogue import reading_now
 from servers.destinations import allow_private, check_address
 from servers.errors import SecretUnavailable
 from servers.forms import NO_AUTH_WARNING, ServerForm
@@ -44,6 +49,24 @@ _SHOWN = ("callback_url", "discover", "what_will_happen")
 def server_form(scope: Scope, base: type[ServerForm] = ServerForm, **attributes: Any) -> type[ServerForm]:
     """The form bound to what one person may choose."""
     return type(base.__name__, (base,), {"scope": scope, **attributes})
+
+
+def server_of_draft(request: HttpRequest, scope: Scope) -> Server | None:
+    """The saved server that a form's typed-in values are about; None for a new one.
+
+    Raises PermissionDenied and Http404 when the person may do neither. Virtual servers have no such form.
+    """
+    text = request.POST.get("server_id", "")
+    if not text:
+        if not scope.may_add_servers:
+            raise PermissionDenied
+        return None
+    try:
+        server_id = UUID(text)
+    except ValueError as error:
+        raise PermissionDenied from error
+    found = scope.visible_servers().exclude(kind=Server.Kind.VIRTUAL).select_related("tenant", "group")
+    return get_object_or_404(found, pk=server_id)
 
 
 class ServerFormPage(CollaboratorsAdmin):
@@ -76,6 +99,7 @@ class ServerFormPage(CollaboratorsAdmin):
             ("Authentication", {"fields": _OF_METHODS, "description": self._warning()}),
             ("Provider", {"fields": _PROVIDER}),
             ("Provider's quirks", {"classes": ["collapse"], "fields": _QUIRKS}),
+            ("Protocol", {"classes": ["collapse"], "fields": ["eras_line", "path"] if obj is not None else ["path"]}),
             (
                 "Limits, TLS and headers",
                 {
@@ -93,7 +117,7 @@ class ServerFormPage(CollaboratorsAdmin):
         return format_html('<p class="gh-warning" data-for-methods="none">{}</p>', NO_AUTH_WARNING)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Server | None = None) -> tuple[str, ...]:
-        return (*(("gateway_url", "health_line", "people") if obj is not None else ()), *_SHOWN)
+        return (*(("gateway_url", "health_line", "people", "eras_line") if obj is not None else ()), *_SHOWN)
 
     def get_prepopulated_fields(self, request: HttpRequest, obj: Server | None = None) -> Any:
         return {} if obj is not None else {"slug": ("name",)}
@@ -148,11 +172,16 @@ class ServerFormPage(CollaboratorsAdmin):
         tested = health.read_note(note, user_id=request.user.pk, values_digest=digest)
         if tested is not None:
             health.keep(server, tested)
+            if tested.ok:
+                actor = actor_of(request)
+                transaction.on_commit(lambda: reading_now.read_saved(server.pk, actor=actor), robust=True)
 
     # --- what is shown between the fields
 
     @admin.display(description="health", ordering="health")
-    def health_shown(self, server: Server) -> SafeString:
+    def health_shown(self, server: Server) -> SafeString | str:
+        if server.is_virtual:
+            return ""
         ago = f" {timesince(server.health_at, timezone.now(), depth=1)} ago" if server.health_at else ""
         return format_html(
             '<span class="gh-health gh-health-{}">{}</span><span class="gh-ago">{}</span>',
@@ -163,8 +192,17 @@ class ServerFormPage(CollaboratorsAdmin):
 
     @admin.display(description="health")
     def health_line(self, server: Server) -> SafeString:
-        sentence = str(server.health_detail.get("sentence", ""))
-        return format_html("{}<br>{}", self.health_shown(server), sentence) if sentence else self.health_shown(server)
+        sentence, shown = str(server.health_detail.get("sentence", "")), format_html("{}", self.health_shown(server))
+        return format_html("{}<br>{}", shown, sentence) if sentence else shown
+
+    @admin.display(description="speaks")
+    def eras_line(self, server: Server) -> str:
+        if not server.eras or server.eras_at is None:
+            return "Not known yet: a test of the connection tells, or the first client that needs to know."
+        versions = f", {', '.join(server.versions)}" if server.versions else ""
+        return (
+            f"{server.get_eras_display()}{versions}; found out {timesince(server.eras_at, timezone.now(), depth=1)} ago"
+        )
 
     @admin.display(description="people")
     def people(self, server: Server) -> SafeString:

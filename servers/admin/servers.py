@@ -15,13 +15,17 @@ from django.utils.safestring import SafeString
 
 from servers import audit
 from servers.admin.base import actor_of, confirm
+from servers.admin.catalogue_page import CataloguePage
 from servers.admin.server_deletion import ServerDeletion
-from servers.admin.server_form_page import ServerFormPage, server_form
+from servers.admin.server_form_page import ServerFormPage
+from servers.admin.virtual_preview import VirtualPreviewPage
+from servers.admin.virtual_server_page import VirtualServerPage, members_url
 from servers.egress import parse_destination
 from servers.errors import DestinationRefused
 from servers.models import Server, Tenant
+from servers.virtual.losses import losses_of
 
-__all__ = ["ServerAdmin", "end_sessions", "server_form"]
+__all__ = ["ServerAdmin", "end_sessions"]
 
 
 def end_sessions(server: Server, *, actor: str) -> None:
@@ -34,14 +38,15 @@ def end_sessions(server: Server, *, actor: str) -> None:
 
 
 @admin.register(Server)
-class ServerAdmin(ServerDeletion, ServerFormPage):
+class ServerAdmin(VirtualPreviewPage, VirtualServerPage, ServerDeletion, CataloguePage, ServerFormPage):
     actions_by_event = {
         "create": audit.Action.SERVER_CREATE,
         "change": audit.Action.SERVER_CHANGE,
         "delete": audit.Action.SERVER_DELETE,
     }
     list_display = (
-        "name", "health_shown", "test_button", "tenant", "group", "endpoint", "authentication", "enabled",
+        "name", "health_shown", "test_button", "catalogue_line", "tenant", "group", "endpoint", "authentication",
+        "enabled",
     )  # fmt: skip
     list_select_related = ("tenant", "group", "auth_config")
     search_fields = ("name", "slug", "description", "url")
@@ -71,7 +76,7 @@ class ServerAdmin(ServerDeletion, ServerFormPage):
         return scope.may_enter if obj is None else scope.manages_server(obj)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Server]:
-        return self.scope(request).visible_servers()
+        return self.with_members(self.scope(request).visible_servers())
 
     # --- actions
 
@@ -80,8 +85,20 @@ class ServerAdmin(ServerDeletion, ServerFormPage):
         self._set_enabled(request, queryset, True)
 
     @admin.action(description="Disable selected servers")
-    def disable(self, request: HttpRequest, queryset: QuerySet[Server]) -> None:
+    def disable(self, request: HttpRequest, queryset: QuerySet[Server]) -> HttpResponse | None:
+        lost = [] if "confirmed" in request.POST else losses_of(queryset.filter(enabled=True))
+        if lost:
+            return confirm(
+                request,
+                self,
+                title="Disable servers?",
+                sentence=f"Every call to these servers is refused while they are disabled. {' '.join(lost)}",
+                items=list(queryset),
+                action="disable",
+                button="Disable",
+            )
         self._set_enabled(request, queryset, False)
+        return None
 
     def _set_enabled(self, request: HttpRequest, queryset: QuerySet[Server], enabled: bool) -> None:
         with transaction.atomic():
@@ -119,7 +136,10 @@ class ServerAdmin(ServerDeletion, ServerFormPage):
     # --- columns
 
     @admin.display(description="endpoint", ordering="url")
-    def endpoint(self, server: Server) -> str:
+    def endpoint(self, server: Server) -> SafeString | str:
+        if server.is_virtual:
+            count: int = server.member_count  # type: ignore[attr-defined]
+            return format_html('<a href="{}">{} member{}</a>', members_url(server), count, "" if count == 1 else "s")
         try:
             return parse_destination(server.url).authority
         except DestinationRefused:
@@ -127,11 +147,15 @@ class ServerAdmin(ServerDeletion, ServerFormPage):
 
     @admin.display(description="authentication", ordering="auth_config__method")
     def authentication(self, server: Server) -> str:
+        if server.is_virtual:
+            return "by member"
         config = getattr(server, "auth_config", None)
         return config.get_method_display().partition(" (")[0] if config else "No Auth"
 
     @admin.display(description="test")
     def test_button(self, server: Server) -> SafeString | str:
+        if server.is_virtual:
+            return ""
         try:
             url = reverse("test-connection", args=[server.pk])
         except NoReverseMatch:

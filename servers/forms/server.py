@@ -16,23 +16,25 @@ from servers.credential_endings import Ending, Reason, end, would_end
 from servers.destinations import AddressCheck, check_address
 from servers.egress import parse_destination, tls_context
 from servers.errors import DestinationRefused
-from servers.forms.base import TenantScopedForm
 from servers.forms.method_fields import Method, methods_of, wide
 from servers.forms.oauth import OAuthFields, oauth_reasons
 from servers.forms.other_methods import OwnHeaderFields, PassthroughFields
+from servers.forms.placement import PlacedForm
 from servers.forms.shared_header import SharedHeaderFields
 from servers.header_auth import same_origin
 from servers.header_fields import HeaderLinesField, HeaderNamesField
-from servers.models import AuthConfig, Server, ServerGroup, Tenant
+from servers.models import AuthConfig, Server, Tenant
 from servers.oauth_settings import OAuthSettings
+from servers.virtual.losses import losses_of, withheld_after_move
 
 NO_AUTH_WARNING = "With No Auth anyone who reaches the endpoint reads what it serves: not for production data."
 CONFIRM_ENDING = "This ends credentials of other people, listed below. Type %(slug)s to confirm."
+CONFIRM_LOSS = "Virtual servers lose something with this change, as listed below. Type %(slug)s to confirm."
 # Not part of what is set.
 _UNSEEN = frozenset({"confirm_ending", "passthrough_for", "discovered"})
 
 
-class ServerForm(SharedHeaderFields, OwnHeaderFields, OAuthFields, PassthroughFields, TenantScopedForm):
+class ServerForm(SharedHeaderFields, OwnHeaderFields, OAuthFields, PassthroughFields, PlacedForm):
     """Add or change an MCP server, its authentication included.
 
     `address_check` is made by the caller before the transaction begins: asking the DNS takes time.
@@ -84,6 +86,7 @@ class ServerForm(SharedHeaderFields, OwnHeaderFields, OAuthFields, PassthroughFi
         fields = (
             "tenant", "group", "name", "slug", "description", "url", "enabled", "connect_timeout",
             "response_timeout", "ca_certificate", "static_headers", "allowed_request_headers", "max_request_bytes",
+            "path",
         )  # fmt: skip
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -91,15 +94,17 @@ class ServerForm(SharedHeaderFields, OwnHeaderFields, OAuthFields, PassthroughFi
         saved = not self.instance._state.adding
         config = self.stored_config = AuthConfig.objects.filter(server=self.instance).first() if saved else None
         self.endings: list[Ending] = []
+        self.losses: list[str] = []
         self.ending_reasons: frozenset[Reason] = frozenset()
         self.initial.setdefault("method", config.method if config is not None else Method.NONE)
+        self.fields["path"].required = False
         self.start_shared_header(config)
         self.start_own_header(config)
         self.start_oauth(config)
         self.start_passthrough(config)
         if not self.scope.superuser:
             self.fields.pop("allow_private", None)
-        self._limit_groups()
+        self.limit_groups()
 
     @cached_property
     def changed_data(self) -> list[str]:
@@ -109,37 +114,10 @@ class ServerForm(SharedHeaderFields, OwnHeaderFields, OAuthFields, PassthroughFi
         return [
             name
             for name in found
-            if name not in _UNSEEN and (not methods_of(self.fields[name]) or method in methods_of(self.fields[name]))
+            if name not in _UNSEEN
+            and (name != "path" or self.add_prefix(name) in self.data)
+            and (not methods_of(self.fields[name]) or method in methods_of(self.fields[name]))
         ]
-
-    def tenant_choices(self) -> Any:
-        return self.scope.tenants_for_new_servers()
-
-    def _limit_groups(self) -> None:
-        field = self.fields.get("group")
-        if not isinstance(field, forms.ModelChoiceField):
-            return
-        groups = self.scope.visible_groups().select_related("tenant")
-        current = self.instance.group if self.instance.group_id else None
-        if self.instance.tenant_id is not None:
-            groups = groups.filter(tenant=self.instance.tenant_id)
-        if current is not None and not self.scope.manages_group(current):
-            # Taking it out would end the rights of the group's collaborators, who are not this person's.
-            groups = ServerGroup.objects.filter(pk=current.pk)
-            field.disabled = True
-        field.queryset = groups
-        if self._needs_group():
-            field.required = True
-            field.empty_label = None
-            field.help_text = "You manage servers through their group, so a server needs one of yours."
-
-    def _needs_group(self) -> bool:
-        server = self.instance
-        if server.tenant_id is not None and self.scope.administers(server.tenant_id):
-            return False
-        if server._state.adding:
-            return not (self.scope.superuser or self.scope.tenants)
-        return server.pk not in self.scope.servers
 
     def clean_url(self) -> str:
         url: str = self.cleaned_data["url"].strip()
@@ -148,6 +126,10 @@ class ServerForm(SharedHeaderFields, OwnHeaderFields, OAuthFields, PassthroughFi
         except DestinationRefused as error:
             raise ValidationError(error.public_message, code="address") from error
         return url
+
+    def clean_path(self) -> str:
+        """What is not sent stays as it is."""
+        return str(self.cleaned_data["path"] or self.instance.path)
 
     def clean_ca_certificate(self) -> str:
         text: str = self.cleaned_data["ca_certificate"].strip()
@@ -166,15 +148,7 @@ class ServerForm(SharedHeaderFields, OwnHeaderFields, OAuthFields, PassthroughFi
 
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or self.cleaned_data
-        tenant, group = self.chosen_tenant(), cleaned.get("group")
-        if tenant is None and "tenant" not in self.fields:
-            self.add_error(None, "Choose a tenant first.")
-        if group is not None and tenant is not None and group.tenant_id != tenant.pk:
-            self.add_error("group", "This group belongs to another tenant.")
-        if group is None and tenant is not None and "group" in self.fields and "group" not in self.errors:
-            allowed = self.scope.administers(tenant.pk) or self.instance.pk in self.scope.servers
-            if not allowed:
-                self.add_error("group", "Choose a group that you manage.")
+        tenant = self.clean_place()
         if self.check_address_now and "url" in cleaned:
             self._check_address(cleaned["url"])
         if tenant is not None and "method" in cleaned:
@@ -204,15 +178,20 @@ class ServerForm(SharedHeaderFields, OwnHeaderFields, OAuthFields, PassthroughFi
             self.clean_passthrough()
 
     def _ask_about_endings(self) -> None:
-        """A change that ends what other people have at this server needs the server's slug typed in (F-315)."""
+        """A change that ends what others have of this server needs the server's slug typed in (F-315)."""
         if self.stored_config is None:
             return
         self.ending_reasons = self._reasons(self.stored_config)
         self.endings = would_end(self.instance, self.ending_reasons)
+        if self.initial.get("enabled") and not self.cleaned_data.get("enabled"):
+            self.losses = losses_of([self.instance])
+        if Reason.ADDRESS in self.ending_reasons:
+            self.losses += withheld_after_move(self.instance)
         slug = self.initial.get("slug", "")
         others = any(ending.user_id != self.person_id for ending in self.endings)
-        if others and self.cleaned_data.get("confirm_ending", "").strip() != slug:
-            self.add_error("confirm_ending", ValidationError(CONFIRM_ENDING, code="confirm", params={"slug": slug}))
+        if (others or self.losses) and self.cleaned_data.get("confirm_ending", "").strip() != slug:
+            text = CONFIRM_ENDING if others else CONFIRM_LOSS
+            self.add_error("confirm_ending", ValidationError(text, code="confirm", params={"slug": slug}))
 
     def _reasons(self, stored: AuthConfig) -> frozenset[Reason]:
         reasons = set()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -12,6 +14,7 @@ from servers.forms.method_fields import Method, mark
 from servers.header_auth import HeaderChoice, describe_headers, is_reference, store_headers, stored_references
 from servers.header_fields import HeaderRow, HeaderRowsField
 from servers.models import AuthConfig, Server, Tenant
+from servers.scope import Scope
 from servers.secrets.references import Reference, references_in
 from servers.secrets.resolver import fill, resolve
 
@@ -22,6 +25,46 @@ ORIGIN_CHANGED = (
 REFERENCE_NEEDS_ADMIN = (
     "%(name)s: only a tenant admin may use this reference. Enter the value itself, or ask a tenant admin."
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What is saved already: templates by lower-case name. `moved`: the endpoint is on another host than then."""
+
+    templates: Mapping[str, str]
+    moved: bool = False
+    may_move: bool = False
+
+
+def choose_header(row: HeaderRow, stored: Stored, *, tenant: Tenant, scope: Scope) -> HeaderChoice:
+    """What was typed, or what is kept where nothing was; raises ValidationError, whose text never holds the value."""
+    if not row.value:
+        kept = stored.templates.get(row.stored.lower())
+        if kept is None:
+            raise ValidationError("%(name)s: enter a value or a reference.", params={"name": row.name})
+        if stored.moved and not stored.may_move:
+            raise ValidationError(ORIGIN_CHANGED, code="origin", params={"name": row.name})
+        return HeaderChoice(row.name, template=kept)
+    if not is_reference(row.value):
+        return HeaderChoice(row.name, plain=row.value)
+    for reference in references_in(row.value):
+        if not _may_use(reference, stored, tenant, scope):
+            raise ValidationError(REFERENCE_NEEDS_ADMIN, code="reference", params={"name": row.name})
+        try:
+            resolve(reference, tenant)
+        except SecretUnavailable as error:
+            raise ValidationError(
+                "%(name)s: %(why)s", params={"name": row.name, "why": error.public_message}
+            ) from error
+    return HeaderChoice(row.name, template=row.value)
+
+
+def _may_use(reference: Reference, stored: Stored, tenant: Tenant, scope: Scope) -> bool:
+    # A manager of one server could otherwise send any secret of the tenant to a host of their choice.
+    if scope.administers(tenant.pk):
+        return True
+    known = {str(r) for template in stored.templates.values() for r in stored_references(template)}
+    return not stored.moved and str(reference) in known
 
 
 class SharedHeaderFields(TenantScopedForm):
@@ -52,41 +95,14 @@ class SharedHeaderFields(TenantScopedForm):
         rows: list[HeaderRow] = self.cleaned_data["headers"]
         if not rows:
             self.add_error("headers", "Header Auth needs at least one header with a value.")
+        stored = Stored(self.stored_templates, moved=moved, may_move=may_move)
         for row in rows:
             try:
-                choice = self._choose_header(row, tenant, moved, may_move)
+                choice = choose_header(row, stored, tenant=tenant, scope=self.scope)
             except ValidationError as error:
                 self.add_error("headers", error)
             else:
                 self.header_choices.append(choice)
-
-    def _choose_header(self, row: HeaderRow, tenant: Tenant, moved: bool, may_move: bool) -> HeaderChoice:
-        if not row.value:
-            kept = self.stored_templates.get(row.stored.lower())
-            if kept is None:
-                raise ValidationError("%(name)s: enter a value or a reference.", params={"name": row.name})
-            if moved and not may_move:
-                raise ValidationError(ORIGIN_CHANGED, code="origin", params={"name": row.name})
-            return HeaderChoice(row.name, template=kept)
-        if not is_reference(row.value):
-            return HeaderChoice(row.name, plain=row.value)
-        for reference in references_in(row.value):
-            if not self._may_use(reference, row, tenant, moved):
-                raise ValidationError(REFERENCE_NEEDS_ADMIN, code="reference", params={"name": row.name})
-            try:
-                resolve(reference, tenant)
-            except SecretUnavailable as error:
-                raise ValidationError(
-                    "%(name)s: %(why)s", params={"name": row.name, "why": error.public_message}
-                ) from error
-        return HeaderChoice(row.name, template=row.value)
-
-    def _may_use(self, reference: Reference, row: HeaderRow, tenant: Tenant, moved: bool) -> bool:
-        # A manager of one server could otherwise send any secret of the tenant to a host of their choice.
-        if self.scope.administers(tenant.pk):
-            return True
-        known = {str(r) for template in self.stored_templates.values() for r in stored_references(template)}
-        return not moved and str(reference) in known
 
     def credential_headers(self) -> list[tuple[str, str]]:
         """The headers that the form's values amount to, references filled in; raises SecretUnavailable."""

@@ -81,7 +81,7 @@ def test_the_sections_stand_in_the_order_of_setting_up(cast: Cast) -> None:
     assert [section["name"] for section in found] == [
         "MCP servers", "Credentials upstream", "Access", "Sign-in", "People", "Gateway", "Records",
     ]  # fmt: skip
-    assert [m["name"] for m in found[0]["models"]] == ["MCP Server Groups", "MCP Servers"]
+    assert [m["name"] for m in found[0]["models"]] == ["MCP Server Groups", "MCP Servers", "Catalogue changes"]
 
 
 @pytest.mark.requirement("F-207")
