@@ -13,10 +13,11 @@ class AuthflowsConfig(AppConfig):
     def ready(self) -> None:
         from authflows import invalidation
         from authflows.inbound import my_sessions
-        from authflows.outbound import endings
+        from authflows.outbound import endings, needs
 
         invalidation.connect()
         endings.connect()
+        needs.connect()
         my_sessions.connect()
         post_migrate.connect(_declare_provider, sender=self, dispatch_uid="identity-provider-of-settings")
 

@@ -25,6 +25,7 @@ from servers.admin.base import AuditedAdmin, ReadOnlyAdmin, actor_of, confirm
 from servers.links import admin_url
 from servers.models import AccessRule, Membership, Server
 from servers.people import person_label
+from servers.rule_texts import role_text
 from servers.scope import Scope
 
 
@@ -183,7 +184,7 @@ class VirtualAccountAdmin(AuditedAdmin):
             live = ApiKey.objects.filter(owner=account.user_id, revoked_at__isnull=True)
             lines += [f"API key {key}: refused from now on" for key in live]
             held = AccessRule.objects.filter(user=account.user_id).select_related("server", "group", "user")
-            lines += [f"Access: {rule.get_role_display()} of {rule.server or rule.group}" for rule in held]
+            lines += [f"Access to {rule.server or rule.group}, as {role_text(rule)}" for rule in held]
             keys, rules = keys + len(live), rules + len(held)
         counts = {"virtual accounts": len(objs), "API keys": keys, "collaborators": rules}
         return lines, counts, set(), []
@@ -203,7 +204,7 @@ class VirtualAccountAdmin(AuditedAdmin):
     @staticmethod
     def _access(account: VirtualAccount) -> SafeString:
         rules = AccessRule.objects.filter(user=account.user).select_related("server", "group")
-        rows = [(admin_url(h), str(h), r.get_role_display()) for r in rules if (h := r.server or r.group)]
+        rows = [(admin_url(h), str(h), role_text(r)) for r in rules if (h := r.server or r.group)]
         return format_html_join("", '<li><a href="{}">{}</a>, as {}</li>', rows)
 
     def get_urls(self) -> Any:

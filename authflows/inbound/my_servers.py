@@ -11,6 +11,7 @@ from authflows.inbound.principals import principal_for
 from servers import access, registry
 from servers.access import Allowed, Denied, Reason
 from servers.models import Role, Server
+from servers.rule_texts import rights_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,16 +20,29 @@ class MyServer:
 
     server: Server
     role: Role | None
+    limits: str = ""
+    """What of it is theirs, in words; empty: everything."""
 
     @property
     def state(self) -> str:
-        """`off`, or what the last test said: `ok`, `failing`, `unknown`."""
-        return str(self.server.health) if self.server.enabled else "off"
+        """`off`, or what tests and calls say: `ok`, `slow`, `failing`, `unknown`; nobody tests a `virtual` one."""
+        if self.server.enabled and self.server.is_virtual:
+            return "virtual"
+        if not self.server.enabled:
+            return "off"
+        return "failing" if self.server.is_failing else str(self.server.health)
 
     @property
     def state_text(self) -> str:
         """The state in words for the person who wants to call the server."""
-        return {"ok": "Ready", "failing": "Not answering", "off": "Switched off"}.get(self.state, "Not tested yet")
+        words = {
+            "ok": "Ready",
+            "slow": "Slow",
+            "failing": "Not answering",
+            "off": "Switched off",
+            "virtual": "Several servers",
+        }
+        return words.get(self.state, "Not tested yet")
 
 
 def servers_of(user: Any) -> list[MyServer]:
@@ -72,6 +86,6 @@ def server_of(user: Any, *, tenant_slug: str, slug: str) -> MyServer | None:
 
 def _shown(server: Server, decision: Allowed | Denied) -> MyServer | None:
     if isinstance(decision, Allowed):
-        return MyServer(server, decision.role)
+        return MyServer(server, decision.role, rights_text(decision.rights))
     # Everything else is asked before the switch: whoever gets this answer has a right.
     return MyServer(server, None) if decision.reason is Reason.SERVER_DISABLED else None

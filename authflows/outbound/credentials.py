@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from functools import partial
 from time import time as clock
 from types import MappingProxyType
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from django.utils import timezone
@@ -40,11 +41,14 @@ from authflows.outbound.token_endpoint import Kind as FailureKind
 from authflows.outbound.token_endpoint import TokenFailure
 from servers import changes
 from servers.access import Principal
+from servers.endpoints import origin_of
 from servers.errors import SecretUnavailable
 from servers.method_settings import PassthroughSettings
 from servers.models.servers import AuthConfig, Server
+from servers.models.virtual import VirtualMember
 from servers.registry import ServerFacts
 from servers.secrets.references import FileReference, references_in
+from servers.virtual.facts import MemberFacts
 
 Method = AuthConfig.Method
 # A mounted file changes without telling us.
@@ -68,6 +72,15 @@ def shared_headers(server: Server, config: AuthConfig) -> list[Header]:
 
 _shared: changes.Cache[UUID, Credential] = changes.Cache()
 _configured: changes.Cache[UUID, tuple[Server, AuthConfig]] = changes.Cache()
+
+
+class _OfMember(NamedTuple):
+    credential: Credential
+    tags: tuple[str, ...]
+    url: str
+
+
+_of_members: changes.Cache[UUID, _OfMember] = changes.Cache(tags=lambda found: found.tags)
 
 
 class _Personal:
@@ -141,13 +154,31 @@ def credential_for(
             )
 
 
+def member_credential(member: MemberFacts, server: ServerFacts, *, may_load: bool = True) -> Credential:
+    """What a virtual server presents to this member for all callers, in place of the member's own method.
+
+    `server` is the member's, and `member.credential` is not empty. Raises SecretUnavailable and changes.NotCached as
+    `credential_for` does.
+    """
+    found = _of_members.peek(member.id)
+    if found is not None and (found.url != server.url or _has_to_be_read_again(found.credential)):
+        _of_members.evict(member.id)
+    found = _of_members.get(member.id, lambda: _open_of_member(member, server), may_load=may_load)
+    assert found is not None  # noqa: S101  (`_open_of_member` returns or raises)
+    return found.credential
+
+
 def _shared_for(server: ServerFacts, *, may_load: bool) -> Credential:
     found = _shared.peek(server.id)
-    if found is not None and found.read_again_at is not None and found.read_again_at <= time.monotonic():
+    if found is not None and _has_to_be_read_again(found):
         _shared.evict(server.id)
     found = _shared.get(server.id, lambda: _open_shared(server), may_load=may_load)
     assert found is not None  # noqa: S101  (`_open_shared` returns or raises)
     return found
+
+
+def _has_to_be_read_again(credential: Credential) -> bool:
+    return credential.read_again_at is not None and credential.read_again_at <= time.monotonic()
 
 
 def _open_shared(server: ServerFacts) -> Credential:
@@ -157,12 +188,34 @@ def _open_shared(server: ServerFacts) -> Credential:
     if method is None:
         raise SecretUnavailable(f"The authentication of {server.name} was changed a moment ago.")
     headers = tuple(method(row, config))
-    references = [one for _, template in config.header_templates() for one in references_in(template)]
+    return _for_all(headers, config.header_templates(), epoch=f"shared.{config.epoch}")
+
+
+def _open_of_member(member: MemberFacts, server: ServerFacts) -> _OfMember:
+    rows = VirtualMember.objects.select_related("virtual__tenant", "server")
+    row = rows.filter(pk=member.id, server_id=server.id).first()
+    if row is None or not row.credential:
+        raise SecretUnavailable(f"How {server.name} is called through this virtual server was changed a moment ago.")
+    if not row.credential_origin == origin_of(row.server.url) == origin_of(server.url):
+        # Whoever manages the member may not be whom the credential was entrusted to (T29).
+        raise SecretUnavailable(
+            f"The address of {server.name} changed, and the credential that {row.virtual.name} has for it was entered "
+            f"for the old one. A manager of {row.virtual.name} has to enter it again."
+        )
+    headers = tuple(shared_header.filled(row.header_templates(), row.virtual.tenant))
+    epoch = f"member.{row.pk}.{row.credential_epoch}"
+    credential = _for_all(headers, row.header_templates(), epoch=epoch)
+    tags = (f"server:{row.virtual_id}", f"server:{row.server_id}")
+    return _OfMember(replace(credential, url=server.url), tags, server.url)
+
+
+def _for_all(headers: tuple[Header, ...], templates: Iterable[Header], *, epoch: str) -> Credential:
+    references = [one for _, template in templates for one in references_in(template)]
     from_file = any(isinstance(one, FileReference) for one in references)
     return Credential(
         headers=headers,
         # The digest tells apart what the counter cannot: a file's new text, a configuration made anew.
-        epoch=f"shared.{config.epoch}.{_digest(headers)}",
+        epoch=f"{epoch}.{_digest(headers)}",
         shared=True,
         read_again_at=time.monotonic() + _FILE_SECONDS if from_file else None,
     )
@@ -291,6 +344,7 @@ def _on_change(kind: str, key: str) -> None:
         server = UUID(key)
         _shared.evict(server)
         _configured.evict(server)
+        _of_members.evict_tag(f"server:{key}")
         _personal.evict_tag(f"server:{key}")
         _of_clients.forget(server)
         _exchanged.forget(server)
@@ -299,7 +353,7 @@ def _on_change(kind: str, key: str) -> None:
         if kind == "user":
             _exchanged.forget(int(key))
     elif kind in ("secret", "tenant"):
-        for cache in (_shared, _configured, _personal, _of_clients, _exchanged):
+        for cache in (_shared, _configured, _of_members, _personal, _of_clients, _exchanged):
             cache.clear()
 
 
@@ -316,5 +370,6 @@ __all__ = [
     "NeedsConnection",
     "RefreshDue",
     "credential_for",
+    "member_credential",
     "shared_headers",
 ]

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from django.db.models import Q, QuerySet
 
-from authflows.models import Connection, ConnectLink, MemberSession, PendingConnection
+from authflows.models import Connection, ConnectLink, MemberSession, PassedAnswer, PendingConnection
 from authflows.outbound import connections
 from authflows.outbound.connections import Refreshed
 
@@ -58,5 +58,6 @@ def ended(now: datetime) -> list[tuple[str, QuerySet[Any]]]:
     return [
         ("trips to providers", PendingConnection.objects.filter(expires_at__lt=now)),
         ("connect links", ConnectLink.objects.filter(expires_at__lt=now)),
-        ("sessions begun unconnected", MemberSession.objects.filter(expires_at__lt=now)),
+        ("sessions at members and such begun unconnected", MemberSession.objects.filter(expires_at__lt=now)),
+        ("answers that nobody took", PassedAnswer.objects.filter(expires_at__lt=now)),
     ]

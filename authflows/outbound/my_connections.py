@@ -63,7 +63,7 @@ def connections_of(user: Any, usable: Mapping[UUID, Server]) -> list[MyConnectio
         server = usable[config.server_id]
         server.auth_config = config
         found[server.pk] = server
-    return [_shown(server, held.get(server_id)) for server_id, server in found.items()]
+    return [shown(server, held.get(server_id)) for server_id, server in found.items()]
 
 
 def connection_to(user: Any, server: Server) -> MyConnection | None:
@@ -71,19 +71,23 @@ def connection_to(user: Any, server: Server) -> MyConnection | None:
     config = getattr(server, "auth_config", None)
     if config is None or config.method != AuthConfig.Method.OAUTH2:
         return None
-    return _shown(server, Connection.objects.filter(user=user, server=server).first())
+    return shown(server, Connection.objects.filter(user=user, server=server).first())
 
 
-def link_for(user: Any, server: Server, *, asked_by: str = "") -> ConnectLink:
-    """A link to the page where this person connects this server; one that has time left is used again."""
+def link_for(user: Any, server: Server, *, asked_by: str = "", through_id: UUID | None = None) -> ConnectLink:
+    """A link to the page where this person connects this server; one that has time left is used again.
+
+    `through_id` is that of the virtual server that was called.
+    """
     now = timezone.now()
-    found = ConnectLink.objects.filter(user=user, server=server, expires_at__gt=now + LINK_LIFETIME / 3).first()
-    return found or ConnectLink.objects.create(
-        user=user, server=server, asked_by=asked_by[:255], expires_at=now + LINK_LIFETIME
+    links = ConnectLink.objects.filter(user=user, server=server, through=through_id)
+    return links.filter(expires_at__gt=now + LINK_LIFETIME / 3).first() or ConnectLink.objects.create(
+        user=user, server=server, through_id=through_id, asked_by=asked_by[:255], expires_at=now + LINK_LIFETIME
     )
 
 
-def _shown(server: Server, connection: Connection | None) -> MyConnection:
+def shown(server: Server, connection: Connection | None) -> MyConnection:
+    """How `server`, with its auth_config, stands with this connection (with its client). No query."""
     config = getattr(server, "auth_config", None)
     needed = OAuthSettings.read(config.settings).scopes if config else ()
     return MyConnection(server, connection, missing_connection(connection, server), needed)

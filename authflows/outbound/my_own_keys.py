@@ -79,12 +79,12 @@ def own_keys_of(user: Any, usable: Mapping[UUID, Server]) -> list[MyOwnKey]:
     A key for a server that they may no longer use is listed too: it is theirs to remove.
     """
     rows = OwnKey.objects.filter(user=user).select_related("user", "server__tenant", "server__auth_config")
-    found = {key.server_id: _shown(key.server, key) for key in rows}
+    found = {key.server_id: shown(key.server, key) for key in rows}
     configs = AuthConfig.objects.filter(server__in=usable, method=Method.OWN_HEADER).exclude(server__in=found)
     for config in configs:
         server = usable[config.server_id]
         server.auth_config = config
-        found[server.pk] = _shown(server, None)
+        found[server.pk] = shown(server, None)
     return list(found.values())
 
 
@@ -96,10 +96,11 @@ def own_key_for(user: Any, server: Server) -> MyOwnKey | None:
     key = OwnKey.objects.filter(user=user, server=server).select_related("user").first()
     if key is None and method == Method.SHARED_HEADER:
         return None
-    return _shown(server, key)
+    return shown(server, key)
 
 
-def _shown(server: Server, key: OwnKey | None) -> MyOwnKey:
+def shown(server: Server, key: OwnKey | None) -> MyOwnKey:
+    """How `server`, with its auth_config, stands with this key (with its user). No query."""
     method = _method(server)
     if method in (Method.OWN_HEADER, Method.SHARED_HEADER):
         missing = missing_own_key(key, server)

@@ -13,6 +13,7 @@ from authflows.outbound import own_keys
 from authflows.outbound.connections import explain, origin_of
 from servers.errors import SecretUnavailable
 from servers.models import AuthConfig, Server
+from servers.virtual import previews
 
 Method = AuthConfig.Method
 
@@ -101,3 +102,13 @@ def _problem_of(key: OwnKey, server: Server) -> str:
     if config.method == Method.OWN_HEADER and {asked.name for asked in own_keys.asked_of(server)} - set(opened.values):
         return f"{server.name} asks for more than you entered."
     return ""
+
+
+def connect() -> None:
+    """Let previews of virtual servers know; called once when the application starts."""
+    previews.register(_sentence)
+
+
+def _sentence(user: Any, server: Server) -> str:
+    found = missing(user, server)
+    return found.sentence if found is not None else ""

@@ -11,10 +11,13 @@ from django.views.decorators.http import require_GET, require_http_methods
 from authflows.inbound.my_servers import MyServer
 from authflows.inbound.oauth import authorization, redirect_uris
 from authflows.inbound.oauth.authorization import Answer, TooMany, Unanswerable
+from authflows.inbound.oauth.trip import Trip
 from authflows.models import PendingSignIn
+from authflows.outbound.my_members import reached_by
 from authflows.outbound.needs import Missing, Need, missing
 from authflows.own_key_forms import OwnKeyForm
 from authflows.throttle import client_address
+from authflows.views import trip
 from authflows.views.connect import depart
 from authflows.views.csp import allow_form_target
 
@@ -56,13 +59,15 @@ def pending(request: HttpRequest, pending_id: str) -> HttpResponse:
     elif request.method == "GET" and not authorization.needs_asking(asked, request.user, item):
         return _next(request, asked, item, authorization.go_on(asked, request.user, item))
     else:
-        response = render(request, "authflows/approve.html", _question(asked, item))
+        response = render(request, "authflows/approve.html", _question(request, asked, item))
     allow_form_target(response, asked.redirect_uri)
     return response
 
 
 def _decided(request: HttpRequest, asked: PendingSignIn, item: MyServer | None) -> HttpResponse:
     decision = request.POST.get("decision")
+    if item is not None and item.server.is_virtual and decision in trip.DECISIONS:
+        return trip.decided(request, asked, item, decision)
     if item is None or decision not in ("approve", "connect", "key"):
         answer = authorization.deny(asked, request.user)
         return _to_client(answer) if answer else _ended(request)
@@ -74,18 +79,22 @@ def _decided(request: HttpRequest, asked: PendingSignIn, item: MyServer | None) 
         outcome = authorization.go_on(asked, request.user, item)
     else:
         return redirect("authorize-pending", asked.pk)
+    if isinstance(outcome, Trip):
+        return redirect("authorize-pending", asked.pk)
     if isinstance(outcome, Missing) and outcome.need is not Need.OWN_KEY:
         return depart(request, item.server, sign_in=asked)
     return _next(request, asked, item, outcome)
 
 
 def _next(
-    request: HttpRequest, asked: PendingSignIn, item: MyServer, outcome: authorization.Answer | Missing | None
+    request: HttpRequest, asked: PendingSignIn, item: MyServer, outcome: Answer | Missing | Trip | None
 ) -> HttpResponse:
     if outcome is None:
         return _ended(request)
     if isinstance(outcome, Answer):
         return _to_client(outcome)
+    if isinstance(outcome, Trip):
+        return trip.show(request, asked, item, outcome)
     if outcome.need is Need.OWN_KEY:
         return _ask_for_key(request, asked, outcome, OwnKeyForm(server=item.server, user=request.user))
     context = {"asked": asked, "client": asked.client, "server": item.server, "missing": outcome}
@@ -111,12 +120,12 @@ def _ask_for_key(request: HttpRequest, asked: PendingSignIn, wanted: Missing, fo
     return response
 
 
-def _question(asked: PendingSignIn, item: MyServer) -> dict[str, object]:
+def _question(request: HttpRequest, asked: PendingSignIn, item: MyServer) -> dict[str, object]:
     return {
         "asked": asked,
         "client": asked.client,
         "server": item.server,
-        "method": getattr(getattr(item.server, "auth_config", None), "method", ""),
+        "reached": reached_by(request.user, item.server),
         "redirect_host": redirect_uris.shown_host(asked.redirect_uri),
         "loopback": redirect_uris.is_loopback(asked.redirect_uri),
     }

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
-from django.urls import reverse
+from django.urls import Resolver404, resolve, reverse
 from django.views.decorators.http import require_GET
 
+from authflows.inbound import my_servers
+from authflows.inbound.oauth.resources import resources_of
 from authflows.models import PendingSignIn
 from authflows.outbound import connect
 from authflows.outbound.connect import ConnectFailed
+from authflows.views.csp import allow_form_target
 from servers.models import Server
 
 
@@ -59,8 +64,46 @@ def depart(
 def _failed(request: HttpRequest, result: ConnectFailed, *, status: int) -> HttpResponse:
     # The page of a link begins the trip by itself, so that it comes back there.
     by_link = result.return_to.startswith(reverse("connect-link", args=["-"])[:-1])
-    context = {"result": result, "again_at": result.return_to if by_link else ""}
-    return render(request, "authflows/connect_failed.html", context, status=status)
+    asked, server = result.sign_in, result.server
+    context = {
+        "result": result,
+        "again_at": result.return_to if by_link else "",
+        "came_from": _said_of(result.return_to),
+        # Of a virtual server's members each can be left out.
+        "skippable": asked is not None and server is not None and asked.resource not in resources_of(server),
+    }
+    response = render(request, "authflows/connect_failed.html", context, status=status)
+    if asked is not None:
+        allow_form_target(response, asked.redirect_uri)
+    return response
+
+
+class Place(NamedTuple):
+    """A page of the portal that leads to others and is come back to; `said` is its word in forms and addresses."""
+
+    said: str
+    url: str
+    name: str
+
+
+def place_said(said: str, user: Any) -> Place | None:
+    """The place behind a word of a request: the list of connections, or the page of a server that `user` may use."""
+    if said == "connections":
+        return Place(said, reverse("my-connections"), "My connections")
+    tenant, _, slug = said.partition("/")
+    item = my_servers.server_of(user, tenant_slug=tenant, slug=slug) if slug else None
+    return Place(said, server_page(item.server), item.server.name) if item is not None else None
+
+
+def _said_of(path: str) -> str:
+    """The inverse, for a path of ours."""
+    try:
+        match = resolve(path)
+    except Resolver404:
+        return ""
+    if match.url_name == "my-connections":
+        return "connections"
+    return f"{match.kwargs['tenant']}/{match.kwargs['slug']}" if match.url_name == "portal-server" else ""
 
 
 def server_page(server: Server) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
-from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
@@ -14,10 +13,11 @@ from authflows.inbound import my_servers
 from authflows.models import Connection, ConnectLink
 from authflows.outbound import connections, my_connections
 from authflows.outbound.my_connections import MyConnection
+from authflows.outbound.my_members import Tally, members_for, virtual_servers_with
 from authflows.outbound.my_own_keys import MyOwnKey, own_keys_of
 from authflows.outbound.needs import Missing, Need, missing
 from authflows.own_key_forms import OwnKeyForm
-from authflows.views.connect import depart
+from authflows.views.connect import depart, place_said
 from authflows.views.own_keys import say_kept
 from servers.models import Server
 
@@ -30,7 +30,9 @@ def mine(request: HttpRequest) -> HttpResponse:
         *my_connections.connections_of(request.user, usable),
         *own_keys_of(request.user, usable),
     ]
-    context = {"items": sorted(items, key=lambda item: item.server.name.casefold())}
+    through = virtual_servers_with([item.server.pk for item in items], usable)
+    shown = sorted(items, key=lambda item: item.server.name.casefold())
+    context = {"items": [(item, through.get(item.server.pk, [])) for item in shown]}
     return render(request, "portal/connections.html", context)
 
 
@@ -38,8 +40,8 @@ def mine(request: HttpRequest) -> HttpResponse:
 def connect_now(request: HttpRequest, tenant: str, slug: str) -> HttpResponse:
     """Connect Now: off to the provider, and back to the page that it was pressed on."""
     server = _server(request, tenant, slug)
-    back = reverse("my-connections") if request.POST.get("from") == "connections" else ""
-    return depart(request, server, return_to=back, other_account="other_account" in request.POST)
+    place = place_said(request.POST.get("from", ""), request.user)
+    return depart(request, server, return_to=place.url if place else "", other_account="other_account" in request.POST)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -68,34 +70,42 @@ def revoke(request: HttpRequest, connection_id: object) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 def link(request: HttpRequest, link_id: str) -> HttpResponse:
     """The page that a client was told to open for the person who called it (CP-1 to CP-6)."""
-    rows = ConnectLink.objects.select_related("server__tenant", "server__auth_config").filter(
-        pk=link_id, user=request.user.pk, expires_at__gt=timezone.now()
-    )
-    found = rows.first()
+    rows = ConnectLink.objects.select_related("server__tenant", "server__auth_config", "through__tenant")
+    found = rows.filter(pk=link_id, user=request.user.pk, expires_at__gt=timezone.now()).first()
     if found is None:
         # One page for unknown, expired and somebody else's: it tells nobody which.
         return render(request, "authflows/connect_link_ended.html", status=404)
     server = found.server
     if my_servers.server_of(request.user, tenant_slug=server.tenant.slug, slug=server.slug) is None:
         return render(request, "authflows/connect_link_ended.html", status=404)
-    still_missing = missing(request.user, server)
+    still_missing, through = missing(request.user, server), _through(request, found)
     if still_missing is None:
-        return render(request, "authflows/connected.html", {"server": server})
+        left = Tally(members_for(request.user, through)).missing if through is not None else []
+        about = {"server": server, "through": through, "through_missing": left}
+        return render(request, "authflows/connected.html", about)
     if still_missing.need is Need.OWN_KEY:
-        return _own_key(request, found, still_missing)
+        return _own_key(request, found, still_missing, through)
     if request.method == "POST":
         return depart(request, server, return_to=request.path)
-    context = {"link": found, "server": server, "missing": still_missing}
+    context = {"link": found, "server": server, "missing": still_missing, "through": through}
     context["item"] = my_connections.connection_to(request.user, server)
     return render(request, "authflows/connect_link.html", context)
 
 
-def _own_key(request: HttpRequest, found: ConnectLink, still_missing: Missing) -> HttpResponse:
+def _through(request: HttpRequest, found: ConnectLink) -> Server | None:
+    """The virtual server that was called, while the person may use it."""
+    if found.through is None:
+        return None
+    item = my_servers.server_of(request.user, tenant_slug=found.through.tenant.slug, slug=found.through.slug)
+    return item.server if item is not None else None
+
+
+def _own_key(request: HttpRequest, found: ConnectLink, still_missing: Missing, through: Server | None) -> HttpResponse:
     form = OwnKeyForm(request.POST if request.method == "POST" else None, server=found.server, user=request.user)
     if request.method == "POST" and form.is_valid() and (kept := form.keep(actor=request.user)):
         say_kept(request, form, kept)
         return redirect("connect-link", found.pk)
-    context = {"link": found, "server": found.server, "missing": still_missing, "form": form}
+    context = {"link": found, "server": found.server, "missing": still_missing, "form": form, "through": through}
     return render(request, "authflows/own_key_link.html", context)
 
 

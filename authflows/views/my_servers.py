@@ -11,6 +11,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 from authflows.inbound import how_to_use, my_servers
 from authflows.inbound.how_to_use import Target
 from authflows.outbound.my_connections import connection_to
+from authflows.outbound.my_members import Tally, members_for, members_of_each
 from authflows.outbound.my_own_keys import own_key_for
 from authflows.views.key_forms import NewKeyForm
 from authflows.views.my_keys import warn_made_before
@@ -30,7 +31,10 @@ def portal(request: HttpRequest) -> HttpResponse:
         if wanted in f"{item.server.name}\n{item.server.slug}\n{item.server.description}".casefold()
     ]
     page = Paginator(shown, PAGE_SIZE).get_page(request.GET.get("page"))
-    context = {"page": page, "total": len(found), "query": query, "searchable": len(found) > 5 or query}
+    virtual = [item.server for item in page if item.server.is_virtual]
+    members = members_of_each(request.user, virtual) if virtual else {}
+    cards = [(item, Tally(members[item.server.pk]) if item.server.is_virtual else None) for item in page]
+    context = {"cards": cards, "page": page, "total": len(found), "query": query, "searchable": len(found) > 5 or query}
     return render(request, "portal/servers.html", context)
 
 
@@ -57,6 +61,7 @@ def server(request: HttpRequest, tenant: str, slug: str) -> HttpResponse:
         "server": found,
         "mine": connection_to(request.user, found),
         "my_key": own_key_for(request.user, found),
+        "tally": Tally(members_for(request.user, found)) if found.is_virtual else None,
         "methods": how_to_use.methods(target, key=token),
         "open_method": "key" if request.method == "POST" else "",
         "form": form,

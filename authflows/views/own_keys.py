@@ -5,7 +5,6 @@ from __future__ import annotations
 from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
-from django.urls import reverse
 from django.views.decorators.debug import sensitive_post_parameters, sensitive_variables
 from django.views.decorators.http import require_http_methods
 
@@ -15,7 +14,7 @@ from authflows.outbound import own_keys
 from authflows.outbound.my_own_keys import own_key_for
 from authflows.outbound.own_keys import Kept
 from authflows.own_key_forms import MyOwnKeyForm, OwnKeyForm
-from authflows.views.connect import server_page
+from authflows.views.connect import Place, place_said, server_page
 from servers.models import AuthConfig
 
 
@@ -33,12 +32,12 @@ def enter(request: HttpRequest, tenant: str, slug: str) -> HttpResponse:
         server=item.server,
         user=request.user,
     )
-    from_list = request.POST.get("from", request.GET.get("from")) == "connections"
-    back = reverse("my-connections") if from_list else server_page(item.server)
+    place = place_said(request.POST.get("from", request.GET.get("from", "")), request.user)
+    back = place or Place("", server_page(item.server), item.server.name)
     if request.method == "POST" and form.is_valid() and (kept := form.keep(actor=request.user)):
         say_kept(request, form, kept)
-        return redirect(back)
-    context = {"server": item.server, "mine": mine, "form": form, "back": back, "from_list": from_list}
+        return redirect(back.url)
+    context = {"server": item.server, "mine": mine, "form": form, "back": back}
     return render(request, "portal/own_key.html", context)
 
 

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from typing import Any, Final
-from uuid import UUID
 
 from django.contrib import admin
-from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
 from django.views.decorators.http import require_POST
 
 from authflows.outbound import plan
 from authflows.outbound.discovery import Discovered, discover
 from authflows.outbound.plan import Line
-from servers.admin.servers import server_form
+from servers.admin.server_form_page import server_form, server_of_draft
 from servers.destinations import allow_private, check_address
 from servers.forms import ServerForm, ServerTestForm
 from servers.method_settings import ExchangeSettings
@@ -48,7 +45,7 @@ _PINNED: Final = {
 def discover_draft(request: HttpRequest) -> HttpResponse:
     """Ask the server that is typed in how people sign in to it; fills fields, saves nothing."""
     scope = scope_of_request(request)
-    server = _server_of(request, scope)
+    server = server_of_draft(request, scope)
     form = server_form(scope, ServerTestForm)(request.POST, instance=server)
     form.is_valid()
     for name in ("url", "ca_certificate"):
@@ -84,7 +81,7 @@ def discover_draft(request: HttpRequest) -> HttpResponse:
 def plan_draft(request: HttpRequest) -> HttpResponse:
     """What the values that are typed in amount to."""
     scope = scope_of_request(request)
-    form = server_form(scope, ServerTestForm)(request.POST, instance=_server_of(request, scope))
+    form = server_form(scope, ServerTestForm)(request.POST, instance=server_of_draft(request, scope))
     form.is_valid()
     lines = _lines(form)
     told = [{"what": line.what, "text": line.text, "unusual": line.unusual} for line in lines]
@@ -134,20 +131,6 @@ def _allow_where_ticked(form: ServerForm, url: str, request: HttpRequest, scope:
     if check.is_private and check.destination is not None:
         name = request.POST.get("name", "").strip() or "new"
         allow_private(check.destination, actor=request.user.get_username(), note=f"MCP server {name}"[:200])
-
-
-def _server_of(request: HttpRequest, scope: Scope) -> Server | None:
-    """The saved server that the form is about; None for a new one. Raises when the person may do neither."""
-    text = request.POST.get("server_id", "")
-    if not text:
-        if not scope.may_add_servers:
-            raise PermissionDenied
-        return None
-    try:
-        server_id = UUID(text)
-    except ValueError as error:
-        raise PermissionDenied from error
-    return get_object_or_404(scope.visible_servers().select_related("tenant", "group"), pk=server_id)
 
 
 def _answer(request: HttpRequest, found: dict[str, Any]) -> HttpResponse:

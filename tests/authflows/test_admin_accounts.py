@@ -90,7 +90,7 @@ def test_deleting_an_account_shows_what_ends_and_ends_it(cast: Cast, tenant_admi
     client = signed_in(tenant_admin)
     asked = client.get(page("authflows_virtualaccount_delete", account.pk)).content.decode()
     assert "build" in asked
-    assert "User of Calculator" in asked
+    assert "Access to Calculator, as User" in asked
     client.post(page("authflows_virtualaccount_delete", account.pk), {"post": "yes"})
     assert not opens(token)
     assert not get_user_model().objects.filter(username__startswith="virtual:").exists()

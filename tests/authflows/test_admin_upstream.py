@@ -297,6 +297,8 @@ def test_who_manages_no_server_discovers_nothing(cast: Cast, described: Describe
     assert discovered(cast.manager, None, url=described.url).status_code == 403
     other = Server.objects.create(tenant=cast.tenant, slug="other", name="Other", url=described.url)
     assert discovered(cast.manager, other).status_code == 404
+    bundle = Server.objects.create(tenant=cast.tenant, slug="bundle", name="Bundle", kind=Server.Kind.VIRTUAL)
+    assert discovered(cast.admin, bundle, url=described.url).status_code == 404
     assert described.asked == []
 
 

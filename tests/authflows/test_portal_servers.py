@@ -13,7 +13,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from servers.models import AccessRule, Role, Server, ServerGroup
+from servers.models import AccessRule, Hints, Items, Role, Server, ServerGroup
 from tests.conftest import Cast
 
 pytestmark = pytest.mark.django_db
@@ -173,3 +173,17 @@ def test_a_person_who_was_switched_off_is_out_at_once(client: Client, cast: Cast
     cast.member.is_active = False
     cast.member.save()
     assert client.get("/portal/").status_code == 302
+
+
+@pytest.mark.requirement("F-502")
+def test_a_person_reads_what_of_a_server_is_theirs(client: Client, cast: Cast) -> None:
+    assert "What you may use" not in page(client, cast.member, one(cast))
+    rule = AccessRule.objects.get(team=cast.readers)
+    rule.items, rule.item_names = Items.ONLY, ["tool:add", "prompt:greet"]
+    rule.save()
+    assert "1 tool and 1 prompt" in page(client, cast.member)
+    assert "What you may use of this server: 1 tool and 1 prompt." in page(client, cast.member, one(cast))
+    AccessRule.objects.create(server=cast.server, user=cast.member, role=Role.USER, hints=Hints.READ_ONLY)
+    expected = "1 tool and 1 prompt; besides everything, of tools only those that only read."
+    assert expected in page(client, cast.member, one(cast))
+    assert "What you may use" not in page(client, cast.manager, one(cast))

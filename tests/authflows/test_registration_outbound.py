@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -120,23 +119,30 @@ def test_what_a_registration_says_of_us(cast: Cast, provider: DescribedServer) -
 @pytest.mark.requirement("CL-7", "CL-9")
 def test_two_first_connects_at_the_same_time_register_once(cast: Cast, provider: DescribedServer) -> None:
     both, found = threading.Barrier(2), []
-
-    def slow() -> Any:
-        return as_json({"client_id": "c-1", "client_secret": "s"}, 201)
-
+    under_way, looked = threading.Event(), threading.Semaphore(0)
     original = provider.reply
 
     def reply(path: str) -> Any:
         if path == "/register":
-            time.sleep(0.3)
-            return slow()
+            under_way.set()
+            # Only when the other one has looked twice: it came too late, and it waits.
+            assert looked.acquire(timeout=10)
+            assert looked.acquire(timeout=10)
+            return as_json({"client_id": "c-1", "client_secret": "s"}, 201)
         return original(path)
 
     provider.reply = reply  # type: ignore[method-assign]
 
+    def note(execute: Callable[..., Any], sql: str, *rest: Any) -> Any:
+        result = execute(sql, *rest)
+        if under_way.is_set() and sql.startswith("SELECT") and UpstreamClient._meta.db_table in sql:
+            looked.release()
+        return result
+
     def first() -> None:
         both.wait(10)
-        found.append(registration.client_for(cast.server, settings_of(provider)))
+        with databases["default"].execute_wrapper(note):
+            found.append(registration.client_for(cast.server, settings_of(provider)))
         databases.close_all()
 
     threads = [threading.Thread(target=first) for _ in range(2)]

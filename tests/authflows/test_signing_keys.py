@@ -231,7 +231,7 @@ def _json(document: object) -> Answer:
         ("/jwks", _json({"keys": {}})),
         ("/jwks", _json({"keys": []})),
         ("/jwks", _json({"keys": [7, None, "k1", {}]})),
-        ("/jwks", _json({"keys": [signer().jwk()], "more": "x" * 600_000})),
+        ("/jwks", _json({"more": "x" * 600_000, "keys": [signer().jwk()]})),
         ("/jwks", Answer(b'{"keys":' + b"[" * 100_000)),
         ("/jwks", Answer(b"{}", 200, {"Content-Encoding": "gzip"})),
         ("/jwks", Answer(b'{"keys', 200, {"Content-Length": "1000"})),

@@ -25,16 +25,20 @@ def exchange(
     Raises DestinationRefused, TooLarge and requests.RequestException; also for every status but 2xx.
     """
     sent = {**(headers or {}), "Accept-Encoding": "identity"}
-    with egress.time_limit(SECONDS), egress.http_session("sign-in") as session:
-        response: requests.Response = session.request(
+    with (
+        egress.time_limit(SECONDS),
+        egress.http_session("sign-in") as session,
+        # Closed at once also when it is given up half-way, so that the provider need not wait for that.
+        session.request(
             method, url, headers=sent, timeout=SECONDS, stream=True, allow_redirects=False, **options
-        )
+        ) as response,
+    ):
         body = bytearray()
         for chunk in response.iter_content(64 * 1024):
             body += chunk
             if len(body) > _MOST_BYTES:
                 raise TooLarge(f"the answer is larger than {_MOST_BYTES} bytes")
-    response._content = bytes(body)
+        response._content = bytes(body)
     response.raise_for_status()
     if not 200 <= response.status_code < 300:
         raise requests.HTTPError(f"status {response.status_code}", response=response)

@@ -2,6 +2,8 @@
 
     read -> sign in -> look_at -> approve or deny -> whatever is still missing upstream -> answer
 
+Of a virtual server what is missing is a trip through its members (`trip.py`), any of which the person may skip.
+
 What is asked is checked before anybody signs in; whether the server exists and who may use it only afterwards
 (RS-13). Once client and redirect URI are verified every outcome is an answer to the client, with `iss` and its
 `state` (AZ-5); before that nothing is redirected anywhere (AZ-24).
@@ -29,12 +31,15 @@ from authflows.inbound import my_servers
 from authflows.inbound.my_servers import MyServer
 from authflows.inbound.oauth import approvals, client_documents, redirect_uris
 from authflows.inbound.oauth.resources import parse
+from authflows.inbound.oauth.trip import Trip, trip_of
 from authflows.models import OAuthClient, PendingSignIn
 from authflows.outbound.needs import Missing, missing
 from authflows.throttle import Limit, Rate
 from servers import audit
 
 PENDING_LIFETIME: Final = timedelta(minutes=10)
+"""Since the last step."""
+LONGEST_TRIP: Final = timedelta(minutes=30)
 SCOPES: Final = ("mcp", "offline_access")
 # Of one address: a person needs one; a network of people behind one address some dozens.
 _REQUESTS: Final = Rate(120, 60)
@@ -119,7 +124,8 @@ def begin(asked: PendingSignIn, *, user: Any, address: str) -> PendingSignIn | A
     if user.is_authenticated and (silent or not asked.prompt):
         item = look_at(asked, user)
         if item is not None and approvals.is_approved(user, asked.client, item.server.pk):
-            if missing(user, item.server) is None:
+            # A virtual server works without some of its members, and a call to them says what to do.
+            if (silent and item.server.is_virtual) or _still_missing(asked, user, item) is None:
                 return _code(asked, user, item)
             if silent:
                 why = "Something has to be connected first: ask again without prompt=none."
@@ -161,17 +167,19 @@ def needs_asking(asked: PendingSignIn, user: Any, item: MyServer) -> bool:
     return bool(asked.prompt) or not approvals.is_approved(user, asked.client, item.server.pk)
 
 
-def approve(asked: PendingSignIn, user: Any, item: MyServer) -> Answer | Missing | None:
+def approve(asked: PendingSignIn, user: Any, item: MyServer) -> Answer | Missing | Trip | None:
     """Record the person's approval and go on; None when the request was answered meanwhile."""
     return go_on(asked, user, item, newly_approved=True)
 
 
-def go_on(asked: PendingSignIn, user: Any, item: MyServer, *, newly_approved: bool = False) -> Answer | Missing | None:
+def go_on(
+    asked: PendingSignIn, user: Any, item: MyServer, *, newly_approved: bool = False
+) -> Answer | Missing | Trip | None:
     """The next thing that the person has to do, or the answer with a code; None when it was answered meanwhile.
 
     Only after an approval, which stands before every trip to a provider (promise 3, T11).
     """
-    still_missing = missing(user, item.server)
+    still_missing = _still_missing(asked, user, item)
     with transaction.atomic():
         if not _take(asked, user, answered=still_missing is None):
             return None
@@ -179,6 +187,13 @@ def go_on(asked: PendingSignIn, user: Any, item: MyServer, *, newly_approved: bo
             host = redirect_uris.shown_host(asked.redirect_uri)
             approvals.approve(user, asked.client, item.server, redirect_host=host)
         return still_missing or _code(asked, user, item)
+
+
+def _still_missing(asked: PendingSignIn, user: Any, item: MyServer) -> Missing | Trip | None:
+    if not item.server.is_virtual:
+        return missing(user, item.server)
+    trip = trip_of(asked, user, item.server)
+    return trip if trip.open else None
 
 
 def belongs_to_another(asked: PendingSignIn, user: Any) -> bool:
@@ -209,7 +224,9 @@ def _take(asked: PendingSignIn, user: Any, *, answered: bool) -> bool:
     """Make the request this person's, and `answered` for good; False when somebody was faster."""
     mine = PendingSignIn.objects.filter(Q(user__isnull=True) | Q(user=user), pk=asked.pk, answered_at__isnull=True)
     now = timezone.now()
-    return bool(mine.update(user=user, approved_at=now, answered_at=now if answered else None))
+    # Each step gives time for the next one: a person with many accounts is not slow.
+    expires_at = max(asked.expires_at, min(now + PENDING_LIFETIME, asked.created_at + LONGEST_TRIP))
+    return bool(mine.update(user=user, approved_at=now, answered_at=now if answered else None, expires_at=expires_at))
 
 
 def _code(asked: PendingSignIn, user: Any, item: MyServer) -> Answer:
