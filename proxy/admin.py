@@ -16,7 +16,10 @@ from servers.models import Server
 @admin.action(description="Test connection of selected servers")
 def test_connections(page: Any, request: HttpRequest, queryset: QuerySet[Server]) -> HttpResponse | None:
     """Test up to 50 servers and show a line for each."""
-    servers = list(queryset.select_related("tenant")[: MOST_AT_ONCE + 1])
+    servers = list(queryset.exclude(kind=Server.Kind.VIRTUAL).select_related("tenant")[: MOST_AT_ONCE + 1])
+    if not servers:
+        page.message_user(request, "A virtual server has no address of its own: test its members.", messages.WARNING)
+        return None
     if len(servers) > MOST_AT_ONCE:
         page.message_user(request, f"Choose at most {MOST_AT_ONCE} servers for one test.", messages.ERROR)
         return None

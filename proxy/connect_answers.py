@@ -18,8 +18,9 @@ from authflows.outbound.needs import Missing, Need
 from proxy import errors, request_state
 from proxy.messages import Message
 from proxy.opening import connect_tool
-from proxy.pipeline import NotConnected
+from proxy.pipeline import Knock, NotConnected
 from proxy.request_state import Asked
+from servers import registry
 from servers.models import Server
 from servers.registry import ServerFacts
 
@@ -44,8 +45,11 @@ class Way:
     ends: int = 0
 
 
-def find_way(outcome: NotConnected, asked_by: str, asked: Asked | None) -> Way:
-    """What the person can do; makes the link, or finds the one that they were given before."""
+def find_way(outcome: NotConnected, asked_by: str, asked: Asked | None, knock: Knock) -> Way:
+    """What the person can do; makes the link, or finds the one that they were given before.
+
+    `knock` says what was called: the server itself, or a virtual server that it is a member of.
+    """
     server, need, principal = outcome.server, outcome.answer.need, outcome.principal
     if not outcome.answer.linked:
         return Way(need.sentence)
@@ -55,7 +59,9 @@ def find_way(outcome: NotConnected, asked_by: str, asked: Asked | None) -> Way:
     if asked is not None:
         return Way(need.sentence, action, asked.link, asked.url, _instant(asked.ends), asked.ends)
     user = get_user_model()._default_manager.get(pk=principal.user_id)
-    link = link_for(user, Server.objects.get(pk=server.id), asked_by=asked_by)
+    called = registry.find(knock.tenant, knock.slug)
+    through_id = called.id if called is not None and called.id != server.id else None
+    link = link_for(user, Server.objects.get(pk=server.id), asked_by=asked_by, through_id=through_id)
     url = settings.PUBLIC_URL + reverse("connect-link", args=[link.pk])
     ends = int(link.expires_at.timestamp())
     return Way(need.sentence, action, link.pk, url, _instant(ends), ends)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import suppress
 from time import monotonic, time
 from typing import Any, Final, Literal
 
@@ -17,13 +16,25 @@ from django.conf import settings
 
 from authflows.inbound.bearer import Unauthenticated
 from authflows.outbound.credential_results import Kind as CredentialKind
-from proxy import browsers, errors, not_connected, opening, request_state, runtime, threads
+from proxy import (
+    browsers,
+    era_probing,
+    eras,
+    errors,
+    item_rights,
+    not_connected,
+    opening,
+    request_state,
+    runtime,
+    threads,
+)
+from proxy.endings import answer_ended, row_of
+from proxy.engine import serve as engine
 from proxy.forward import BodyCut, forward, say
-from proxy.in_flight import ActiveCall, EndedBy, Phase, changes_seen
-from proxy.messages import Kind, Rejected, is_modern, peek
+from proxy.in_flight import ActiveCall, EndedBy, changes_seen
+from proxy.messages import Rejected, is_modern, peek_with
 from proxy.pipeline import (
     NoCredential,
-    NotAllowed,
     NotConnected,
     NoToken,
     Outcome,
@@ -33,7 +44,8 @@ from proxy.pipeline import (
     prepare_call,
     prepare_loading,
 )
-from proxy.record import CallRow, recorder
+from proxy.record import recorder
+from proxy.refusals import failure_of
 from proxy.request_head import RequestHead, request_head
 from proxy.upstream_refusal import Refused
 from servers import changes
@@ -46,9 +58,9 @@ ENDPOINTS: Final = ("server", "mcp", "key")
 _BODY_SECONDS: Final = 60.0
 _SMALLEST_SETTING: Final = 1024
 _BODY_QUICK_SECONDS: Final = 1.0
-_FAREWELL_SECONDS: Final = 1.0
 # What can be somebody's own, so that a server may have been "not connected" for them a moment ago.
 _PERSONAL: Final = (CredentialKind.CONNECTION, CredentialKind.OWN_KEY)
+_OPENINGS: Final = ("initialize", eras.DISCOVER)
 _STATE: Final = request_state.PREFIX.encode()
 _started = False
 
@@ -88,7 +100,7 @@ class McpConsumer(AsyncConsumer):
                 raise
             if call.task is not None:
                 call.task.uncancel()
-            await _answer_ended(call)
+            await answer_ended(call)
         except ClientGone:
             call.ended_by = EndedBy.CLIENT
         except threads.NoAnswer:
@@ -104,7 +116,7 @@ class McpConsumer(AsyncConsumer):
                 await call.answer(*errors.render(errors.BROKEN, call.message.id))
         finally:
             here.in_flight.end(call)
-            recorder.add(_row(call), call.prepared.credential if call.prepared is not None else None)
+            recorder.add(row_of(call), call.prepared.credential if call.prepared is not None else None)
 
 
 async def _serve(call: ActiveCall, here: runtime.Runtime, head: RequestHead) -> None:
@@ -140,12 +152,15 @@ async def _serve(call: ActiveCall, here: runtime.Runtime, head: RequestHead) -> 
             if isinstance(outcome, Unauthenticated):
                 return await _refuse_stranger(call, outcome)
             _note_caller(call, outcome)
-        message = peek(headers, body)
+        message, parsed = peek_with(headers, body)
         if isinstance(message, Rejected):
             if isinstance(outcome, Prepared | NotConnected):
                 return await _reject(call, message)
         else:
             call.message, modern = message, message.modern
+            if isinstance(outcome, Prepared) and outcome.server.virtual:
+                call.parsed = parsed
+        del parsed
     elif call.http_method in ("GET", "DELETE"):
         modern = is_modern(headers.get(b"mcp-protocol-version", b"").decode("latin-1"))
     else:
@@ -171,7 +186,9 @@ async def _serve_prepared(
     call: ActiveCall, here: runtime.Runtime, head: RequestHead, prepared: Prepared, body: bytes, sealed: bytes | None
 ) -> None:
     """Send the call on its way. Raises Refused when its caller's credential is refused."""
-    upstream_session = None
+    if prepared.server.virtual:
+        return await engine.serve(call, here, head, prepared, body, sealed)
+    session = upstream_session = None
     message = call.message
     if message.method == "initialize":
         call.opens_pages = not_connected.opens_pages(opening.parameters_of(body), modern=False)
@@ -181,24 +198,61 @@ async def _serve_prepared(
         )
         if session is None:
             return await _refuse(call, errors.SESSION_NOT_FOUND)
+        if session.client is not None or eras.needs_engine(prepared, message):
+            return await _serve_bridged(call, here, head, body, sealed)
         upstream_session = session.upstream_id
-        if session.member:
-            if not_connected.is_connect_tool(message, prepared.server):
-                return await not_connected.already_connected(call, prepared.server)
-            found = await opening.resumed(call, here, session, head)
-            if found is None:
-                return
-            upstream_session, head = found
+        if session.member and not_connected.is_connect_tool(message, prepared.server):
+            return await not_connected.already_connected(call, prepared.server)
     elif message.modern and prepared.credential.kind in _PERSONAL:
         if _STATE in body:
             again = await not_connected.resumed(call, here, body)
             if again is None:
                 return
+            if again is not body:
+                eras.opened_in_place_of(prepared.server)
             body = again
         if not_connected.is_connect_tool(message, prepared.server):
             return await not_connected.already_connected(call, prepared.server)
+    if message.modern and eras.owes_an_era(prepared):
+        call.watchable = True
+        await era_probing.probe(call, here, prepared)
+    if sealed is None and eras.needs_engine(prepared, message):
+        call.watchable = True
+        return await _serve_bridged(call, here, head, body, None)
+    if prepared.limited and await item_rights.answered(call, here, body):
+        return
+    if session is not None and session.member:
+        found = await opening.resumed(call, here, session, head)
+        if found is None:
+            return
+        upstream_session, head = found
     call.watchable = True
-    await forward(call, here, head, upstream_session, body)
+    if message.method in _OPENINGS and (refusal := eras.honest_refusal(prepared, message)) is not None:
+        return await _refuse_era(call, *refusal, body)
+    try:
+        await forward(call, here, head, upstream_session, body)
+    except era_probing.NoSharedEra:
+        await _serve_bridged(call, here, head, body, None)
+
+
+async def _serve_bridged(
+    call: ActiveCall, here: runtime.Runtime, head: RequestHead, body: bytes, sealed: bytes | None
+) -> None:
+    """Serve what a server with an address of its own cannot be asked as it came."""
+    prepared = call.prepared
+    assert prepared is not None  # noqa: S101
+    if eras.known_of(prepared).stale(time()):
+        era_probing.probe_beside(call, here, prepared)
+    catalogue = await item_rights.catalogue_for(call, here, prepared)
+    if not catalogue.taken and call.message.method in item_rights.DECIDED:
+        return await say(call, errors.no_catalogue(prepared.server.name))
+    await engine.serve(call, here, head, prepared, body, sealed)
+
+
+async def _refuse_era(call: ActiveCall, text: str, supported: list[str], body: bytes) -> None:
+    asked = call.message.version if call.message.modern else str(opening.parameters_of(body).get("protocolVersion"))
+    call.outcome = "era_not_shared"
+    await call.answer(*errors.era_refusal(call.message.id, text, supported, asked))
 
 
 async def _serve_unconnected(
@@ -276,21 +330,13 @@ async def _refuse_stranger(call: ActiveCall, outcome: Unauthenticated) -> None:
 
 
 async def _refuse_caller(call: ActiveCall, outcome: Outcome) -> None:
-    if isinstance(outcome, NotAllowed):
-        failure = errors.denied(outcome.decision, outcome.server.name)
-    elif isinstance(outcome, NoCredential):
+    failure = failure_of(outcome)
+    if isinstance(outcome, NoCredential | NoToken):
         call.decision = "allowed"
         set_request_id(call.request_id)
-        log.warning("no credential", extra={"server": outcome.server.slug, "detail": outcome.error.public_message})
-        failure = errors.secret_unavailable(outcome.server.name)
-    elif isinstance(outcome, NoToken):
-        call.decision = "allowed"
-        failure = errors.no_token(outcome.server.name, outcome.failure.sentence)
-        set_request_id(call.request_id)
-        log.warning("no token", extra={"server": outcome.server.slug, "code": outcome.failure.code})
+        log.warning("no credential", extra={"server": outcome.server.slug, "detail": failure.message})
+    if isinstance(outcome, NoToken):
         return await say(call, failure)
-    else:
-        failure = errors.UNKNOWN_SERVER
     await _refuse(call, failure)
 
 
@@ -298,65 +344,6 @@ async def _refuse(call: ActiveCall, failure: errors.Failure) -> None:
     call.decision = call.decision or failure.outcome
     call.outcome = failure.outcome
     await call.answer(*errors.render(failure, call.message.id))
-
-
-async def _answer_ended(call: ActiveCall) -> None:
-    """The gateway ended the call; say so where an answer can still be given."""
-    call.outcome = str(call.ended_by)
-    if call.ended_by in (EndedBy.CLIENT, EndedBy.STALLED):
-        return
-    if call.started:
-        if call.streaming:
-            # A client that does not read is not waited for: without its end the connection is closed.
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_FAREWELL_SECONDS):
-                    await call.finish()
-        return
-    if call.ended_by is EndedBy.TIMEOUT and call.phase is Phase.REQUEST:
-        call.outcome = errors.SLOW_REQUEST.outcome
-        await call.answer(*errors.render(errors.SLOW_REQUEST, None))
-        return
-    if call.ended_by is EndedBy.TIMEOUT and call.prepared is not None:
-        server = call.prepared.server
-        connecting = call.phase is Phase.CONNECT
-        phase = "accept a connection" if connecting else "answer"
-        seconds = server.connect_timeout if connecting else server.response_timeout
-        failure = errors.upstream_timeout(server.name, phase, seconds)
-        call.outcome = failure.outcome
-        await call.answer(*errors.render(failure, call.message.id))
-    elif call.ended_by is EndedBy.REVOKED:
-        await call.answer(*errors.render(errors.UNKNOWN_SERVER, call.message.id))
-
-
-def _row(call: ActiveCall) -> CallRow:
-    message = call.message
-    if call.ended_by is not None:
-        call.outcome = call.outcome if call.outcome != "ok" else str(call.ended_by)
-    elapsed = monotonic() - call.began
-    # In the order of the columns, and past the named constructor: it costs three times as much.
-    values = (
-        time() - elapsed,
-        call.request_id,
-        call.knock.tenant[:63],
-        call.knock.slug[:63],
-        call.server_id,
-        call.principal_label[:200],
-        call.principal_id,
-        call.credential,
-        (message.client or call.client)[:200],
-        call.http_method[:10],
-        message.method[:100] if message.kind is not Kind.RESPONSE else "(response)",
-        message.item[:300],
-        message.version[:20],
-        call.decision,
-        call.status,
-        call.upstream_status,
-        call.outcome,
-        call.bytes_in,
-        call.bytes_out,
-        int(elapsed * 1000),
-    )
-    return tuple.__new__(CallRow, values)
 
 
 async def _start() -> None:

@@ -7,7 +7,8 @@ Codes are stable and documented in docs/errors.md. Ours lie outside the range th
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote
@@ -32,9 +33,11 @@ TOO_MANY_STREAMS: Final = 1429
 INTERNAL: Final = 1500
 UPSTREAM_FAILED: Final = 1502
 NOT_READY: Final = 1503
+UPSTREAM_RESTING: Final = 1505
 UPSTREAM_TIMEOUT: Final = 1504
 SESSION_UNKNOWN: Final = 1440
 BAD_REQUEST: Final = 1400
+UNSUPPORTED_VERSION: Final = -32022
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,17 +51,21 @@ class Failure:
     headers: tuple[tuple[bytes, bytes], ...] = ()
 
 
+def body(failure: Failure, request_id: JsonRpcId) -> bytes:
+    """The JSON-RPC error of a failure."""
+    error = {"code": failure.code, "message": failure.message}
+    return json.dumps({"jsonrpc": "2.0", "id": request_id, "error": error}).encode()
+
+
 def render(failure: Failure, request_id: JsonRpcId) -> tuple[int, Headers, bytes]:
     """Status, headers and JSON-RPC body of a failure."""
-    error = {"code": failure.code, "message": failure.message}
-    body = json.dumps({"jsonrpc": "2.0", "id": request_id, "error": error}).encode()
     headers = [
         (b"content-type", b"application/json"),
         (b"cache-control", b"no-store"),
         (b"x-content-type-options", b"nosniff"),
         *failure.headers,
     ]
-    return failure.status, headers, body
+    return failure.status, headers, body(failure, request_id)
 
 
 def unauthenticated(refusal: Unauthenticated, path: str, *, discoverable: bool) -> Failure:
@@ -234,6 +241,61 @@ def no_token(server_name: str, sentence: str) -> Failure:
     """502: the provider of the server gave no token; `sentence` is our own."""
     message = f"The MCP server '{server_name}' cannot be called now: there is no token for it. {sentence}"
     return Failure(502, UPSTREAM_FAILED, f"{message} Try again; if it lasts, tell its manager.", "token_unavailable")
+
+
+_CAUSES: Final[Mapping[str, str]] = {
+    "address": "its address may not be called (phase: address)",
+    "connect": "it cannot be reached (phase: connect)",
+    "timeout_connect": "it accepts no connection in time (phase: connect)",
+    "tls": "its TLS certificate is not trusted (phase: TLS)",
+    "response": "it breaks off before it answers (phase: response)",
+    "timeout_response": "it does not answer in time (phase: response)",
+    "body": "it breaks off in the middle of its answers (phase: body)",
+    "error": "it answers with errors of its own (phase: response)",
+}
+
+
+def breaker_open(server_name: str, cause: str, *, lasting: float, next_try: float) -> Failure:
+    """503: not tried, because the server has failed too often just now, or asked for a pause; times in seconds."""
+    seconds = math.ceil(next_try)
+    again = f"The next try is in {seconds} second{'' if seconds == 1 else 's'}."
+    if cause == "busy":
+        message = f"The MCP server '{server_name}' asks to be left alone for a while (too many calls). {again}"
+    else:
+        why = _CAUSES.get(cause, "it fails")
+        message = (
+            f"The MCP server '{server_name}' was not called: for {max(1, round(lasting))} seconds, {why}. {again} "
+            "If it lasts, tell its manager."
+        )
+    retry = ((b"retry-after", b"%d" % seconds),)
+    return Failure(503, UPSTREAM_RESTING, message, "breaker_open", retry)
+
+
+def era_refusal(
+    request_id: JsonRpcId, text: str, supported: Sequence[str], requested: str
+) -> tuple[int, Headers, bytes]:
+    """400 with -32022: the versions that would do (2.6 A and B)."""
+    error = {
+        "code": UNSUPPORTED_VERSION,
+        "message": text,
+        "data": {"supported": list(supported), "requested": requested[:40]},
+    }
+    body = json.dumps({"jsonrpc": "2.0", "id": request_id, "error": error}).encode()
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"cache-control", b"no-store"),
+        (b"x-content-type-options", b"nosniff"),
+    ]
+    return 400, headers, body
+
+
+def no_catalogue(server_name: str) -> Failure:
+    """503: what the caller may have of the server cannot be told before its catalogue was read once."""
+    message = (
+        f"What you may use of the MCP server '{server_name}' is not known yet: its catalogue was not read so far. "
+        "Try again shortly; if it lasts, ask its manager to read the catalogue in Gatehouse."
+    )
+    return Failure(503, NOT_READY, message, "catalogue_missing", ((b"retry-after", b"10"),))
 
 
 def tool_error(request_id: JsonRpcId, text: str, *, modern: bool) -> bytes:

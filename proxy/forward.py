@@ -14,7 +14,9 @@ from urllib.parse import urljoin
 
 from django.conf import settings
 
-from proxy import errors, upstream_refusal
+from proxy import era_probing, errors, upstream_refusal
+from proxy.breaker import BreakerOpen
+from proxy.exchanges import exchange
 from proxy.headers import TO_CLIENT, Headers
 from proxy.in_flight import ActiveCall, Phase
 from proxy.messages import Kind, Message
@@ -25,20 +27,10 @@ from proxy.upstream import Response, UpstreamError
 from servers import egress
 from servers.errors import DestinationRefused, GatewayError
 
+__all__ = ["BodyCut", "exchange", "fail_upstream", "forward", "say", "upstream_failure"]
+
 log = logging.getLogger(__name__)
 
-# Reading only: sending one again cannot do a thing twice (T50). A tool call is never among them.
-_REPEATABLE: Final = frozenset(
-    (
-        "completion/complete",
-        "ping",
-        "prompts/list",
-        "resources/list",
-        "resources/templates/list",
-        "server/discover",
-        "tools/list",
-    )
-)
 _WHAT_FAILED: Final[Mapping[UpstreamPhase, str]] = {
     UpstreamPhase.ADDRESS: "is at an address that the gateway may not call (phase: address)",
     UpstreamPhase.CONNECT: "cannot be reached: no connection (phase: connect)",
@@ -46,8 +38,6 @@ _WHAT_FAILED: Final[Mapping[UpstreamPhase, str]] = {
     UpstreamPhase.RESPONSE: "broke off before it answered; the call may have run (phase: response)",
     UpstreamPhase.BODY: "broke off in the middle of its answer; the call may have run (phase: body)",
 }
-
-
 _SMALLEST_SETTING: Final = 1024
 
 
@@ -58,8 +48,9 @@ class BodyCut(Exception):
 async def forward(call: ActiveCall, runtime: Runtime, head: RequestHead, session: bytes | None, body: bytes) -> None:
     """Send the call upstream and its answer back.
 
-    `session` is the upstream's own session id, or None. Raises BodyCut when an answer cannot be completed, and
-    Refused when the caller's credential is refused and somebody can do something about it.
+    `session` is the upstream's own session id, or None. Raises BodyCut when an answer cannot be completed, Refused
+    when the caller's credential is refused and somebody can do something about it, and NoSharedEra when the server
+    does not speak the client's protocol era and the request has not run.
     """
     assert call.prepared is not None  # noqa: S101
     server = call.prepared.server
@@ -78,6 +69,8 @@ async def forward(call: ActiveCall, runtime: Runtime, head: RequestHead, session
         await _fail(call, errors.secret_unavailable(server.name))
         return
     try:
+        if response.status >= 400 or not plan.known.settled:
+            await era_probing.look_at(call, runtime, response, body)
         await _relay(call, runtime, response)
     except UpstreamError as error:
         # In the middle of a body that nothing was passed on of.
@@ -89,10 +82,20 @@ async def forward(call: ActiveCall, runtime: Runtime, head: RequestHead, session
 
 async def fail_upstream(call: ActiveCall, error: UpstreamError) -> None:
     """Answer that the server could not be reached or broke off."""
+    failure = upstream_failure(call, error)
+    if isinstance(error, BreakerOpen):
+        return await say(call, failure)
+    await _fail(call, failure)
+
+
+def upstream_failure(call: ActiveCall, error: UpstreamError) -> errors.Failure:
+    """What is said of a server that could not be reached or broke off; the detail is for the log."""
     assert call.prepared is not None  # noqa: S101
     server = call.prepared.server
+    if isinstance(error, BreakerOpen):
+        return errors.breaker_open(server.name, error.cause, lasting=error.lasting, next_try=error.next_try)
     log.warning("upstream failed", extra={"server": server.slug, "phase": error.phase, "detail": error.detail})
-    await _fail(call, errors.upstream_failed(server.name, _WHAT_FAILED[error.phase], f"upstream_{error.phase}"))
+    return errors.upstream_failed(server.name, _WHAT_FAILED[error.phase], f"upstream_{error.phase}")
 
 
 async def _with_a_new_token(
@@ -123,45 +126,6 @@ def _request(call: ActiveCall, plan: Plan, head: RequestHead, session: bytes | N
     request.append(b"content-length: %d\r\n\r\n" % len(body) if call.http_method == "POST" else b"\r\n")
     request.append(body)
     return b"".join(request)
-
-
-async def exchange(call: ActiveCall, plan: Plan, data: bytes, *, repeatable: bool | None = None) -> Response:
-    """Send one request as it stands; returns when its response's head is there. Raises UpstreamError.
-
-    `repeatable`: whether it may be sent again on another connection; None: as the call itself.
-    """
-    server = plan.server
-    connection = plan.pool.take_idle()
-    if connection is not None:
-        call.enter(Phase.RESPONSE, server.response_timeout)
-        call.response = response = connection.send(data)
-        try:
-            await response.head()
-        except UpstreamError:
-            # The upstream may have closed the kept connection just as we wrote.
-            if response.head_complete or not (_is_repeatable(call) if repeatable is None else repeatable):
-                raise
-        except BaseException:
-            response.close()
-            raise
-        else:
-            return response
-    call.enter(Phase.CONNECT, server.connect_timeout)
-    connection = await plan.pool.connect()
-    call.enter(Phase.RESPONSE, server.response_timeout)
-    call.response = response = connection.send(data)
-    try:
-        await response.head()
-    except BaseException:
-        response.close()
-        raise
-    return response
-
-
-def _is_repeatable(call: ActiveCall) -> bool:
-    if call.http_method == "GET":
-        return True
-    return call.message.kind is Kind.REQUEST and call.message.method in _REPEATABLE
 
 
 async def _follow(
@@ -196,6 +160,7 @@ async def _relay(call: ActiveCall, runtime: Runtime, response: Response) -> None
         await _credential_refused(call, message, response)
         return
     if 300 <= status < 400:
+        runtime.plan_for(call.prepared).gate.not_mcp(f"it redirects (HTTP {status})")
         await _fail(call, errors.upstream_failed(server.name, "redirects to another address", "upstream_redirect"))
         return
     if status >= 500 and not (status == 503 and response.headers.get(b"retry-after")):
@@ -207,6 +172,7 @@ async def _relay(call: ActiveCall, runtime: Runtime, response: Response) -> None
         await call.answer(204 if status == 404 else status, [], b"")
         return
     if (response.headers.get(b"content-encoding") or b"identity").lower() != b"identity":
+        runtime.plan_for(call.prepared).gate.not_mcp("it compresses its answers though it is asked not to")
         what = "compressed its answer though it was asked not to"
         await _fail(call, errors.upstream_failed(server.name, what, "upstream_encoded"))
         return
@@ -214,6 +180,7 @@ async def _relay(call: ActiveCall, runtime: Runtime, response: Response) -> None
     is_stream = content_type.startswith(b"text/event-stream")
     if not is_stream and not content_type.startswith(b"application/json"):
         if status < 300 and (content_type or await response.chunk()):
+            runtime.plan_for(call.prepared).gate.not_mcp("neither JSON nor an event stream")
             what = "did not answer as an MCP server (neither JSON nor an event stream)"
             await _fail(call, errors.upstream_failed(server.name, what, "upstream_not_mcp"))
             return

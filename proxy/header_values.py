@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import base64
+import re
 from typing import Final
 
 _START: Final = "=?base64?"
 _END: Final = "?="
+_SAFE: Final = re.compile(r"[\x20-\x7e]*")
+
+
+def encode_header_value(value: str) -> str:
+    """The header value that stands for a text: itself where that survives the way, else in the sentinel."""
+    looks_encoded = value.startswith(_START) and value.endswith(_END)
+    if _SAFE.fullmatch(value) and value == value.strip() and not looks_encoded:
+        return value
+    return f"{_START}{base64.b64encode(value.encode()).decode()}{_END}"
 
 
 def decode_header_value(value: str) -> str | None:

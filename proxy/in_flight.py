@@ -74,6 +74,8 @@ class ActiveCall:
     prepared: Prepared | None = None
     response: Response | None = None
     cors: tuple[tuple[bytes, bytes], ...] = ()
+    # The body of a request to a virtual server, parsed; on its way to the engine, which takes it away.
+    parsed: Any = None
     # Set while the caller waits for a person to connect an account: something changed, look again.
     waiting: asyncio.Event | None = None
     # The client can open a page for its person (URL elicitation).
@@ -265,10 +267,10 @@ class InFlight:
             if call.watcher is None and call.watchable and now - call.began >= TICK_SECONDS:
                 call.watcher = asyncio.ensure_future(call.watch())
             if call.streaming and call.last_sent <= idle_since and not call.sending:
-                self._spawn(call.comment())
+                self.spawn(call.comment())
             if (recheck or clock >= call.recheck_at) and call.prepared is not None:
                 call.recheck_at = inf
-                self._spawn(self._recheck(call))
+                self.spawn(self._recheck(call))
         self._sweep(now)
 
     @staticmethod
@@ -278,12 +280,15 @@ class InFlight:
             call.stalled_since = now
         return now - call.stalled_since >= settings.STALLED_CLIENT_SECONDS
 
-    def _spawn(self, coroutine: Any) -> None:
+    def spawn(self, coroutine: Any) -> None:
+        """Run something beside the calls, to its end."""
         task = asyncio.ensure_future(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
 
+_WITHOUT_RIGHTS: Final = frozenset(("answer", "engine_session", "engine_cancel"))
+"""Kinds of change that no right depends on: what replicas tell each other of sessions with the engine."""
 _changes_seen = 0
 
 
@@ -294,7 +299,8 @@ def changes_seen() -> int:
 
 def _on_change(kind: str, key: str) -> None:
     global _changes_seen
-    _changes_seen += 1
+    if kind not in _WITHOUT_RIGHTS:
+        _changes_seen += 1
 
 
 changes.listen(_on_change)

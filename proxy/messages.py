@@ -110,10 +110,19 @@ def peek(headers: Mapping[bytes, bytes], body: bytes) -> Message | Rejected:
     Checked in order, first failure wins: strict JSON (-32700); shape of one JSON-RPC message, or of a batch
     where the version allows one (-32600); agreement of version, method and name with the headers (-32020).
     """
+    return peek_with(headers, body)[0]
+
+
+def peek_with(headers: Mapping[bytes, bytes], body: bytes) -> tuple[Message | Rejected, Any]:
+    """As `peek`, and the parsed body for who needs all of it."""
     try:
         parsed = from_json(body, allow_inf_nan=False, catch_duplicate_keys=True)
     except ValueError as error:
-        return Rejected(PARSE_ERROR, f"The body is not strict JSON: {error}")
+        return Rejected(PARSE_ERROR, f"The body is not strict JSON: {error}"), None
+    return _message(parsed, headers), parsed
+
+
+def _message(parsed: Any, headers: Mapping[bytes, bytes]) -> Message | Rejected:
     version = headers.get(b"mcp-protocol-version", b"").decode("latin-1").strip(" \t")
     if isinstance(parsed, dict):
         return _single(parsed, headers, version)

@@ -20,6 +20,7 @@ from authflows.outbound.credential_results import Credential, NeedsConnection
 from authflows.outbound.needs import missing
 from proxy import errors, member_sessions, opening, request_state, threads
 from proxy.connect_answers import Way, elicitation_error, event, find_way, input_required, told
+from proxy.eras import opened_in_place_of
 from proxy.headers import Headers
 from proxy.in_flight import ActiveCall
 from proxy.messages import INVALID_PARAMS, Kind, Message
@@ -36,7 +37,7 @@ WAIT_SECONDS: Final = 25.0
 MOST_TIMES: Final = 5
 _VERSION_WITH_PAGES: Final = "2025-11-25"
 _CAPABILITIES: Final = "io.modelcontextprotocol/clientCapabilities"
-_NOTHING: Final = Credential(headers=(), epoch="", shared=False)
+NOTHING: Final = Credential(headers=(), epoch="", shared=False)
 
 
 def opens_pages(parameters: dict[str, Any], *, modern: bool) -> bool:
@@ -53,8 +54,10 @@ async def serve(
     """Answer a request whose person is not connected. `sealed` is the session id of an older client, if it sent one."""
     set_request_id(call.request_id)
     message, member = call.message, ""
-    call.prepared = Prepared(outcome.principal, outcome.server, _NOTHING)
+    call.prepared = Prepared(outcome.principal, outcome.server, NOTHING)
     call.outcome = "not_connected"
+    if message.modern:
+        opened_in_place_of(outcome.server)
     if sealed is not None:
         session = runtime.sessions.open(
             sealed, principal=outcome.principal, server=outcome.server, credential=None, now=time()
@@ -80,6 +83,12 @@ async def serve(
         return await call.answer(202, [], b"")
     if message.method == "initialize" and not message.modern:
         return await _initialize(call, runtime, outcome, body)
+    await ask(call, runtime, outcome, body)
+
+
+async def ask(call: ActiveCall, runtime: Runtime, outcome: NotConnected, body: bytes) -> None:
+    """Answer one request, other than `initialize`, whose person has to connect something first."""
+    message = call.message
     if message.modern and message.method in ASKING_METHODS:
         parameters = parameters_of(body)
         call.opens_pages = opens_pages(parameters, modern=True)
@@ -140,7 +149,7 @@ async def already_connected(call: ActiveCall, server: ServerFacts) -> None:
 
 async def _initialize(call: ActiveCall, runtime: Runtime, outcome: NotConnected, body: bytes) -> None:
     parameters, server = parameters_of(body), outcome.server
-    versions = await threads.run_or_give_up(opening.known_versions, server)
+    versions = opening.known_versions(server)
     try:
         result = opening.result_of(call.message, body, server, outcome.answer.need.sentence, versions)
     except Refusal as refusal:
@@ -278,7 +287,7 @@ async def _result(
     """The JSON-RPC answer to one request. Raises Refusal outside of batches."""
     server, need = outcome.server, outcome.answer.need
     if message.method not in ASKING_METHODS:
-        versions = await threads.run_or_give_up(opening.known_versions, server)
+        versions = opening.known_versions(server)
         try:
             result = opening.result_of(message, body, server, need.sentence, versions)
         except Refusal as refusal:
@@ -288,7 +297,7 @@ async def _result(
         return {"jsonrpc": "2.0", "id": message.id, "result": result}
     if asked is not None and asked.times >= MOST_TIMES:
         call.opens_pages = False
-    way = await threads.run_or_give_up(find_way, outcome, message.client or call.client, asked)
+    way = await threads.run_or_give_up(find_way, outcome, message.client or call.client, asked, call.knock)
     if not way.link or not call.opens_pages:
         return told(message, way, server)
     if not message.modern:

@@ -5,16 +5,24 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Hashable
+from time import time
 from typing import Final
 from uuid import UUID
 
 from authflows.outbound.credential_results import NotObtained
 from proxy import threads
-from proxy.pipeline import Knock, NoToken, Outcome, Prepared, TokenDue, prepare_loading
+from proxy.pipeline import Knock, NoToken, Outcome, TokenDue, prepare_loading, prepared_with
 
 _MOST_AT_ONE_SERVER: Final = 4
 _BUSY: Final = NotObtained(False, "busy", "Its provider is slow to answer, and others wait for it already.")
 _MOST_WAITING: Final = 64
+
+
+def again_loading(again: Callable[..., Outcome] | None) -> Callable[[Knock], Outcome]:
+    """How to ask once more in a thread that may wait for the database."""
+    if again is None:
+        return prepare_loading
+    return lambda _: again(now=time(), may_load=True)
 
 
 class Obtaining:
@@ -40,8 +48,11 @@ class Obtaining:
             task = self._under_way[key] = asyncio.ensure_future(self._run(key, obtain, server_id))
         return await asyncio.shield(task)
 
-    async def settled(self, outcome: Outcome, knock: Knock) -> Outcome:
-        """What a call comes to that waits for a token: with a new one, or what there is while there is no other."""
+    async def settled(self, outcome: Outcome, knock: Knock, *, again: Callable[..., Outcome] | None = None) -> Outcome:
+        """What a call comes to that waits for a token: with a new one, or what there is while there is no other.
+
+        `again` asks once more what the call comes to; None: as `prepare_call`.
+        """
         failure: NotObtained | None = None
         for _ in range(2):
             if not isinstance(outcome, TokenDue):
@@ -50,13 +61,13 @@ class Obtaining:
             failure = await self.run(due.key, due.obtain, server_id=outcome.server.id)
             if failure is not None and not failure.dead:
                 break
-            outcome = await threads.run_or_give_up(prepare_loading, knock)
+            outcome = await threads.run_or_give_up(again_loading(again), knock)
         if not isinstance(outcome, TokenDue):
             return outcome
         if outcome.due.usable is not None:
-            return Prepared(outcome.principal, outcome.server, outcome.due.usable)
+            return prepared_with(outcome.principal, outcome.server, outcome.due.usable, outcome.allowed)
         failure = failure or NotObtained(False, "no_newer_token", "Its tokens end as soon as they are given.")
-        return NoToken(outcome.principal, outcome.server, failure)
+        return NoToken(outcome.principal, outcome.server, failure, outcome.allowed)
 
     async def _run(
         self, key: Hashable, obtain: Callable[[], NotObtained | None], server_id: UUID

@@ -17,6 +17,7 @@ from jiter import from_json
 
 from authflows.outbound.credential_results import NotObtained
 from proxy import errors, forward, member_sessions, threads, upstream_refusal
+from proxy.era_evidence import answer_in
 from proxy.in_flight import ActiveCall
 from proxy.member_sessions import Member, Unopened
 from proxy.messages import FIRST_MODERN_VERSION, Message
@@ -48,10 +49,21 @@ def connect_tool(server: ServerFacts) -> str:
 
 
 def known_versions(server: ServerFacts) -> tuple[str, ...]:
-    """Protocol versions that the server was seen to speak, none when nobody could ask it yet; one query."""
-    detail = Server.objects.filter(pk=server.id).values_list("health_detail", flat=True).first() or {}
-    versions = detail.get("versions", ()) if detail.get("ok") else ()
-    return tuple(str(version) for version in versions)
+    """Protocol versions that clients may use through the gateway; none when nobody could ask the server yet.
+
+    Where client and server share no era the engine translates, so that an older client may open whatever it is.
+    """
+    newer = (FIRST_MODERN_VERSION,)
+    if server.path is Server.Path.ENGINE:
+        return newer + LEGACY_VERSIONS
+    match server.eras:
+        case Server.Eras.LEGACY:
+            return server.versions or LEGACY_VERSIONS
+        case Server.Eras.MODERN:
+            return newer if server.path is Server.Path.TRANSPARENT else newer + LEGACY_VERSIONS
+        case Server.Eras.DUAL:
+            return newer + (server.versions or LEGACY_VERSIONS)
+    return ()
 
 
 class Refusal(Exception):
@@ -275,7 +287,7 @@ async def _answer(response: Response) -> dict[str, Any] | None:
             if is_stream and (found := _answer_in(data)) is not None:
                 return found
             if not piece:
-                return None if is_stream else _object(data)
+                return None if is_stream else answer_in("application/json", data)
         return None
     finally:
         if not response.complete:
@@ -283,17 +295,6 @@ async def _answer(response: Response) -> dict[str, Any] | None:
 
 
 def _answer_in(stream: bytes) -> dict[str, Any] | None:
-    for event in stream.replace(b"\r\n", b"\n").split(b"\n\n")[:-1]:
-        lines = [line[5:].removeprefix(b" ") for line in event.split(b"\n") if line.startswith(b"data:")]
-        found = _object(b"\n".join(lines))
-        if found is not None and ("result" in found or "error" in found):
-            return found
-    return None
-
-
-def _object(data: bytes) -> dict[str, Any] | None:
-    try:
-        found = from_json(data)
-    except ValueError:
-        return None
-    return found if isinstance(found, dict) else None
+    # The last event may not have come to its end yet.
+    events = stream.replace(b"\r\n", b"\n")
+    return answer_in("text/event-stream", events[: events.rfind(b"\n\n") + 2])

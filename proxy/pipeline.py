@@ -7,19 +7,20 @@ consumer runs the very same function in a thread.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from time import time
 from types import MappingProxyType
 from typing import Any, Final, Literal
 
 from authflows.inbound.bearer import Refusal, Unauthenticated, authenticate, still_signed_in
-from authflows.outbound.credential_results import Brought, Credential, NeedsConnection, NotObtained, RefreshDue
-from authflows.outbound.credentials import credential_for
+from authflows.outbound.credential_results import Answer, Brought, Credential, NeedsConnection, NotObtained, RefreshDue
+from authflows.outbound.credentials import credential_for, member_credential
 from servers import registry
-from servers.access import Denied, Principal, decide
+from servers.access import NOTHING, Allowed, Denied, Principal, decide
 from servers.errors import SecretUnavailable
 from servers.registry import ServerFacts
+from servers.virtual.facts import MemberFacts, members_of
 
 _NO_HEADERS: Final[Mapping[bytes, bytes]] = MappingProxyType({})
 
@@ -50,6 +51,13 @@ class Prepared:
     credential: Credential
     plan: Any = None
     """The ready-made request of `runtime.plan_for`, kept with the answer that it belongs to."""
+    again: Callable[..., Outcome] | None = None
+    """How to ask anew, for a member of a virtual server; None: as `prepare_call`."""
+    allowed: Allowed = NOTHING
+    limited: bool = True
+    """Not everything of the server is theirs, so that each message is decided with its item."""
+    kept: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)
+    """What was made of it, for those who come with the same answer."""
 
     def __bool__(self) -> Literal[True]:
         return True
@@ -84,6 +92,7 @@ class NoCredential:
     principal: Principal
     server: ServerFacts
     error: SecretUnavailable
+    allowed: Allowed = NOTHING
 
     def __bool__(self) -> Literal[False]:
         return False
@@ -96,6 +105,7 @@ class NotConnected:
     principal: Principal
     server: ServerFacts
     answer: NeedsConnection
+    allowed: Allowed = NOTHING
 
     def __bool__(self) -> Literal[False]:
         return False
@@ -108,6 +118,7 @@ class TokenDue:
     principal: Principal
     server: ServerFacts
     due: RefreshDue
+    allowed: Allowed = NOTHING
 
     def __bool__(self) -> Literal[False]:
         return False
@@ -120,6 +131,7 @@ class NoToken:
     principal: Principal
     server: ServerFacts
     failure: NotObtained
+    allowed: Allowed = NOTHING
 
     def __bool__(self) -> Literal[False]:
         return False
@@ -154,6 +166,8 @@ def prepare_again(before: Prepared, knock: Knock, *, now: float, may_load: bool)
 
     It may while the sign-in that its token came from lasts, whether or not the token was replaced meanwhile.
     """
+    if before.again is not None:
+        return before.again(now=now, may_load=may_load)
     if before.principal.sign_in is None:
         return prepare_call(knock, now=now, may_load=may_load)
     principal = still_signed_in(before.principal.sign_in, may_load=may_load)
@@ -162,10 +176,50 @@ def prepare_again(before: Prepared, knock: Knock, *, now: float, may_load: bool)
     return _admit(principal, knock, now=now, may_load=may_load)
 
 
+def prepare_member(principal: Principal, member: MemberFacts, knock: Knock, *, now: float, may_load: bool) -> Outcome:
+    """May this principal use a member of a virtual server that it may use, and with whose credential?
+
+    What limits the credential that opened the virtual server was asked there: a key for the virtual server reaches
+    its members. Raises changes.NotCached as `prepare_call` does.
+    """
+    server = registry.find_by_id(member.server_id, may_load=may_load)
+    if server is None:
+        return UnknownServer(principal)
+    reaching = principal if principal.limited_to is None else replace(principal, limited_to=None)
+    return _admit_to(reaching, server, knock, member, now=now, may_load=may_load)
+
+
+def member_again(before: Prepared, member: MemberFacts, knock: Knock, *, now: float, may_load: bool) -> Outcome:
+    """As `prepare_again`, for a call that a virtual server passed on to one of its members.
+
+    `before` is the virtual server's; both may have changed since.
+    """
+    outcome = prepare_again(before, knock, now=now, may_load=may_load)
+    if not isinstance(outcome, Prepared):
+        return outcome
+    members = members_of(before.server.id, may_load=may_load) if before.server.virtual else (member,)
+    found = next((one for one in members if one.id == member.id), None)
+    if found is None:
+        return UnknownServer(outcome.principal)
+    return prepare_member(outcome.principal, found, knock, now=now, may_load=may_load)
+
+
 def _admit(principal: Principal, knock: Knock, *, now: float, may_load: bool) -> Outcome:
     server = registry.find(knock.tenant, knock.slug, may_load=may_load)
     if server is None:
         return UnknownServer(principal)
+    return _admit_to(principal, server, knock, None, now=now, may_load=may_load)
+
+
+def _admit_to(
+    principal: Principal,
+    server: ServerFacts,
+    knock: Knock,
+    member: MemberFacts | None,
+    *,
+    now: float,
+    may_load: bool,
+) -> Outcome:
     decision = decide(
         principal,
         server_id=server.id,
@@ -178,11 +232,20 @@ def _admit(principal: Principal, knock: Knock, *, now: float, may_load: bool) ->
         return NotAllowed(principal, server, decision)
     brought = Brought(knock.authorization, knock.headers)
     try:
-        answer = credential_for(principal, server, brought=brought, now=now, may_load=may_load)
+        if member is not None and member.credential:
+            answer: Answer = member_credential(member, server, may_load=may_load)
+        else:
+            answer = credential_for(principal, server, brought=brought, now=now, may_load=may_load)
     except SecretUnavailable as error:
-        return NoCredential(principal, server, error)
+        return NoCredential(principal, server, error, decision)
     if isinstance(answer, Credential):
-        return Prepared(principal, server, answer)
+        return prepared_with(principal, server, answer, decision)
     if isinstance(answer, NeedsConnection):
-        return NotConnected(principal, server, answer)
-    return TokenDue(principal, server, answer)
+        return NotConnected(principal, server, answer, decision)
+    return TokenDue(principal, server, answer, decision)
+
+
+def prepared_with(principal: Principal, server: ServerFacts, credential: Credential, allowed: Allowed) -> Prepared:
+    """The way is free; what of the server is theirs follows from the decision."""
+    limited = server.restricted or not allowed.rights.unlimited
+    return Prepared(principal, server, credential, allowed=allowed, limited=limited)

@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import connections
 
-from proxy.probe_http import Answer, Exchanges, Failed, Step, address_sentence
+from proxy.era_evidence import NOTHING, Evidence, combine, eras_from, from_discover, from_initialize, verdict
+from proxy.probe_http import MOST_BYTES, Answer, Exchanges, Failed, Step, address_sentence, no_mcp
 from servers.egress import (
     HttpSession,
     http_session,
@@ -35,8 +36,11 @@ LEGACY: Final = "2025-11-25"
 TOTAL_SECONDS: Final = 25.0
 _MODERN_ERRORS: Final = (-32020, -32021)
 _UNSUPPORTED_VERSION: Final = -32022
-_MOST_PAGES: Final = 100
+_MOST_PAGES: Final = 1000
+_MOST_ITEMS: Final = 20_000
+_METHOD_NOT_FOUND: Final = -32601
 _THREADS: Final = 8
+Outcome = TypeVar("Outcome")
 
 
 @dataclass(frozen=True)
@@ -66,16 +70,22 @@ class ProbeResult:
     milliseconds: int = 0
     private_address: bool = False
     """The failure is a private address that an admin may allow."""
+    eras: str = ""
+    """Which protocol eras the server speaks (a value of Server.Eras); empty: the answers were no evidence of both."""
+    legacy_versions: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON: answers and the stored health."""
-        return {**asdict(self), "versions": list(self.versions)}
+        return {**asdict(self), "versions": list(self.versions), "legacy_versions": list(self.legacy_versions)}
 
 
-def probe(target: Target, *, total_seconds: float = TOTAL_SECONDS) -> ProbeResult:
-    """Try the connection; blocks for at most about `total_seconds`. Never raises for what the other side does."""
+def probe(target: Target, *, total_seconds: float = TOTAL_SECONDS, run: Run | None = None) -> ProbeResult:
+    """Try the connection; blocks for at most about `total_seconds`. Never raises for what the other side does.
+
+    `run` does it instead of a plain one, and knows more afterwards.
+    """
     started = time.monotonic()
-    run = _Run(target)
+    run = run or Run(target)
     try:
         run.check_address()
         with (
@@ -100,26 +110,30 @@ def probe(target: Target, *, total_seconds: float = TOTAL_SECONDS) -> ProbeResul
             server_version=run.version,
             milliseconds=_since(started),
             private_address=isinstance(failure.__cause__, PrivateAddress),
+            eras=run.eras,
+            legacy_versions=run.evidence.versions,
         )
     tools = run.tools or 0
     return ProbeResult(
         ok=True,
-        sentence=f"Connected; {tools} tool{'' if tools == 1 else 's'}.",
+        sentence=" ".join([f"Connected; {tools} tool{'' if tools == 1 else 's'}.", *run.notes]),
         versions=tuple(run.versions),
         server_name=run.name,
         server_version=run.version,
         tools=tools,
         milliseconds=_since(started),
+        eras=run.eras,
+        legacy_versions=run.evidence.versions,
     )
 
 
-def probe_all(targets: Sequence[Target], *, total_seconds: float = TOTAL_SECONDS) -> list[ProbeResult]:
-    """Several tests at a time, in a bounded number of threads; results in the order given."""
+def probe_all(targets: Sequence[Target], *, test: Callable[[Target], Outcome]) -> list[Outcome]:
+    """Several tests at a time, in a bounded number of threads; what `test` says of each, in the order given."""
     private_destinations()  # in memory before the threads ask
 
-    def one(target: Target) -> ProbeResult:
+    def one(target: Target) -> Outcome:
         try:
-            return probe(target, total_seconds=total_seconds)
+            return test(target)
         finally:
             connections.close_all()
 
@@ -131,8 +145,15 @@ class _AsksForCredential(Exception):
     """The server answered 401 to a test that has no credential to show."""
 
 
-class _Run:
-    """One test, collecting what is learned on the way."""
+class Run:
+    """One test, collecting what is learned on the way. It counts the tools; a reading of everything builds on it."""
+
+    most_bytes = MOST_BYTES
+
+    @staticmethod
+    def kept(item: Any) -> Any:
+        """What is kept of each item of a large list."""
+        return None
 
     def __init__(self, target: Target) -> None:
         self.target = target
@@ -140,8 +161,16 @@ class _Run:
         self.name = ""
         self.version = ""
         self.tools: int | None = None
+        self.notes: list[str] = []
+        self.evidence = NOTHING
         self._next_id = 0
         self._secrets = [part for _, value in target.credential for part in {value, *value.split()} if len(part) > 3]
+
+    @property
+    def eras(self) -> str:
+        """What the server speaks, where the answers say something of both eras."""
+        known = None not in (self.evidence.modern, self.evidence.legacy)
+        return str(eras_from(self.evidence)) if known else ""
 
     def check_address(self) -> None:
         """DNS and the egress rules, and that the credential can stand in a header at all."""
@@ -163,23 +192,37 @@ class _Run:
         target = self.target
         headers = {**dict(target.static_headers), **dict(target.credential)}
         self._http = Exchanges(
-            session, url=target.url, headers=headers, connect_seconds=min(target.connect_timeout, 10), seconds=seconds
+            session,
+            url=target.url,
+            headers=headers,
+            connect_seconds=min(target.connect_timeout, 10),
+            seconds=seconds,
+            most_bytes=self.most_bytes,
+            item=self.kept,
         )
-        try:
-            modern = self._modern()
-        except Failed as failure:
-            # A server that stumbles over an unknown method may still open the legacy way.
-            if failure.step is not Step.ANSWER:
-                raise
-            modern = False
+        self.open()
+
+    def open(self) -> None:
+        """Open in every era that the server has; raises Failed when there is none."""
+        modern = self._modern_if_any()
         try:
             self._legacy()
         except Failed:
             if not modern:
                 raise
 
+    def _modern_if_any(self) -> bool:
+        try:
+            return self._modern()
+        except Failed as failure:
+            # A server that stumbles over an unknown method may still open the legacy way.
+            if failure.step is not Step.ANSWER:
+                raise
+            return False
+
     def _modern(self) -> bool:
         answer = self._post("server/discover", {}, modern=True)
+        self._note(from_discover(verdict(answer.status, answer.content_type, answer.message)))
         self._refuse_early(answer)
         if answer.error is not None:
             supported = (answer.error.get("data") or {}) if isinstance(answer.error.get("data"), dict) else {}
@@ -197,12 +240,13 @@ class _Run:
         if result is None or MODERN not in (result.get("supportedVersions") or ()):
             return False
         self._learn(MODERN, (result.get("_meta") or {}).get("io.modelcontextprotocol/serverInfo"))
-        self._count_tools(result, modern=True, headers={})
+        self._look_at(result, modern=True, headers={})
         return True
 
     def _legacy(self) -> None:
         parameters = {"protocolVersion": LEGACY, "capabilities": {}, "clientInfo": _client()}
         answer = self._post("initialize", parameters)
+        self._note(from_initialize(answer.status, answer.message))
         self._refuse_early(answer)
         if answer.error is not None and answer.status in (200, 400):
             self._refuse_old_transport(answer)
@@ -214,7 +258,7 @@ class _Run:
         result = answer.result
         if answer.status != 200 or result is None:
             self._refuse_old_transport(answer)
-            raise _not_mcp(answer)
+            raise no_mcp(answer)
         version = str(result.get("protocolVersion", ""))
         if not re.fullmatch(r"\d{4}-\d{2}-\d{2}", version):
             raise Failed(Step.OPENING, "The server opened a session without naming a protocol version.")
@@ -227,40 +271,63 @@ class _Run:
             if told.status >= 300:
                 raise Failed(Step.OPENING, f"The server opened a session but refused to start it (HTTP {told.status}).")
             if self.tools is None:
-                self._count_tools(result, modern=False, headers=headers)
+                self._look_at(result, modern=False, headers=headers)
         finally:
             if answer.session:
                 self._http.delete(headers)
 
-    def _count_tools(self, opened: dict[str, Any], *, modern: bool, headers: dict[str, str]) -> None:
-        capabilities = opened.get("capabilities")
-        if not isinstance(capabilities, dict) or "tools" not in capabilities:
-            self.tools = 0
-            return
-        total, cursor = 0, None
+    def _look_at(self, opened: dict[str, Any], *, modern: bool, headers: dict[str, str]) -> None:
+        """What to do once the server is open; `opened` is what it said of itself. Sets `tools`."""
+        self.tools = len(self._list_tools(opened, modern=modern, headers=headers))
+
+    def _list_tools(self, opened: dict[str, Any], *, modern: bool, headers: dict[str, str]) -> list[Any]:
+        return self._list("tools/list", "tools", opened, Step.TOOLS, modern=modern, headers=headers)
+
+    def _list(
+        self,
+        method: str,
+        member: str,
+        opened: dict[str, Any],
+        step: Step,
+        *,
+        modern: bool,
+        headers: dict[str, str],
+        called: str = "",
+    ) -> list[Any]:
+        """All pages of one list, unchecked; empty when the server does not declare it. Raises Failed."""
+        called = called or member
+        if method.partition("/")[0] not in _capabilities(opened):
+            return []
+        found: list[Any] = []
+        cursor = None
         seen: set[str] = set()
         for _ in range(_MOST_PAGES):
             parameters: dict[str, Any] = {"cursor": cursor} if cursor is not None else {}
-            answer = self._post("tools/list", parameters, modern=modern, headers=headers)
+            answer = self._post(method, parameters, modern=modern, headers=headers)
             if answer.status == 401 and self.target.callers_bring and not self.target.credential:
                 raise _AsksForCredential
-            tools = (answer.result or {}).get("tools")
             if answer.status in (401, 403):
                 raise self._refused(answer.status)
-            if not isinstance(tools, list):
+            if not seen and answer.error is not None and answer.error.get("code") == _METHOD_NOT_FOUND:
+                if method.count("/") == 1:  # templates are declared with the resources
+                    self.notes.append(f"It declares {called}, but does not know how to list them.")
+                return []
+            items = (answer.result or {}).get(member)
+            if not isinstance(items, list):
                 why = f"HTTP {answer.status}"
                 if answer.error:
                     why = f"JSON-RPC error {_number(answer.error.get('code'))}"
-                raise Failed(Step.TOOLS, f"The server opened but did not list its tools ({why}).")
-            total += len(tools)
+                raise Failed(step, f"The server opened but did not list its {called} ({why}).")
+            found += items
+            if len(found) > _MOST_ITEMS:
+                raise Failed(step, f"The server lists more than {_MOST_ITEMS} {called}, so the reading stopped.")
             cursor = (answer.result or {}).get("nextCursor")
             if cursor is None:
-                self.tools = total
-                return
+                return found
             if not isinstance(cursor, str) or cursor in seen:
                 break
             seen.add(cursor)
-        raise Failed(Step.TOOLS, "The pages of the server's tool list do not end. Look at the server's paging.")
+        raise Failed(step, f"The pages of the server's list of {called} do not end. Look at the server's paging.")
 
     def _post(
         self, method: str, parameters: dict[str, Any], *, modern: bool = False, headers: dict[str, str] | None = None
@@ -319,6 +386,9 @@ class _Run:
         if answer.status == 403:
             raise self._refused(403)
 
+    def _note(self, evidence: Evidence) -> None:
+        self.evidence = combine(self.evidence, evidence)
+
     def _learn(self, version: str, info: Any) -> None:
         self.versions.append(version)
         if isinstance(info, dict) and not self.name:
@@ -332,23 +402,9 @@ class _Run:
         return "".join(c for c in text if c.isprintable())[:longest]
 
 
-def _not_mcp(answer: Answer) -> Failed:
-    status = answer.status
-    if status in (404, 405, 410):
-        sentence = f"There is no MCP endpoint at this path (HTTP {status}). Check the path; it often ends in /mcp."
-    elif status == 429:
-        sentence = "The server asks to slow down (429). Wait a moment, then test again."
-    elif status == 421:
-        sentence = "The server does not accept calls under this host name (421). Allow the name on the server."
-    elif status >= 500:
-        sentence = f"The server has a problem of its own (HTTP {status}). Look at its logs."
-    elif status >= 400:
-        sentence = f"The server did not accept an MCP request (HTTP {status}). Check the path and the headers."
-    elif answer.content_type == "text/html":
-        sentence = "This address answers with a web page, not with MCP. Check the path; it often ends in /mcp."
-    else:
-        sentence = "This address answers, but not with MCP. Check the path; it often ends in /mcp."
-    return Failed(Step.ANSWER, sentence)
+def _capabilities(opened: dict[str, Any]) -> dict[str, Any]:
+    found = opened.get("capabilities")
+    return found if isinstance(found, dict) else {}
 
 
 def _client() -> dict[str, str]:

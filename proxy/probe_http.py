@@ -1,11 +1,11 @@
-"""One HTTP exchange of a connection test: bounded in bytes and time, its failures in plain words."""
+"""HTTP exchanges of a connection test: bounded in bytes and time, their failures in plain words."""
 
 from __future__ import annotations
 
 import json
 import ssl
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
@@ -14,10 +14,11 @@ from urllib.parse import urlsplit
 import requests
 from urllib3.exceptions import HTTPError
 
+from proxy import large_json
 from servers.egress import HttpSession
 from servers.errors import DestinationRefused, HostUnknown
 
-_MOST_BYTES: Final = 8 * 1024 * 1024
+MOST_BYTES: Final = 8 * 1024 * 1024
 _READ_BYTES: Final = 64 * 1024
 
 # OpenSSL's verification results that have an advice of their own.
@@ -33,9 +34,13 @@ class Step(StrEnum):
     CONNECT = "connect"
     TLS = "tls"
     ANSWER = "answer"
+    FAULT = "fault"
+    """It answered with an error of its own (5xx)."""
     AUTHENTICATION = "authentication"
     OPENING = "opening"
     TOOLS = "tools"
+    LISTS = "lists"
+    """Another list than that of the tools."""
 
 
 class Failed(Exception):
@@ -74,15 +79,25 @@ class Exchanges:
     """Sends requests to one URL until the time or the bytes are used up."""
 
     def __init__(
-        self, session: HttpSession, *, url: str, headers: dict[str, str], connect_seconds: float, seconds: float
+        self,
+        session: HttpSession,
+        *,
+        url: str,
+        headers: dict[str, str],
+        connect_seconds: float,
+        seconds: float,
+        most_bytes: int = MOST_BYTES,
+        item: Callable[[Any], Any] = lambda value: value,
     ) -> None:
+        """`item` makes what is kept of each item of a large list (`large_json`)."""
         self._session = session
         self._url = url
         self._headers = headers
         self._connect_seconds = connect_seconds
         self._deadline = time.monotonic() + seconds
         self._seconds = seconds
-        self._bytes_left = _MOST_BYTES
+        self._most_bytes = self._bytes_left = most_bytes
+        self._item = item
 
     def seconds_left(self) -> float:
         """Until the whole test is over."""
@@ -149,12 +164,12 @@ class Exchanges:
         if "text/event-stream" in kind and answer.status == 200:
             message = self._from_events(response, request_id)
         elif "json" in kind:
-            message = _json_rpc(b"".join(self._chunks(response)), request_id)
+            message = _json_rpc(b"".join(self._chunks(response)), request_id, self._item)
         return Answer(answer.status, kind, answer.location, answer.session, message)
 
     def _from_events(self, response: requests.Response, request_id: Any) -> dict[str, Any] | None:
         for _, data in _events(self._chunks(response)):
-            message = _json_rpc(data, request_id)
+            message = _json_rpc(data, request_id, self._item)
             if message is not None:
                 return message
         return None
@@ -173,7 +188,8 @@ class Exchanges:
             if self._bytes_left < 0:
                 raise Failed(
                     Step.ANSWER,
-                    f"The server's answers are larger than {_MOST_BYTES // 2**20} MiB, so the test stopped reading.",
+                    f"The server's answers are larger than {self._most_bytes // 2**20} MiB, so the test stopped "
+                    "reading.",
                 )
             yield chunk
 
@@ -222,6 +238,26 @@ def address_sentence(error: DestinationRefused) -> str:
     return error.public_message
 
 
+def no_mcp(answer: Answer) -> Failed:
+    """What an answer that is not MCP's seems to come from."""
+    status = answer.status
+    if status in (404, 405, 410):
+        sentence = f"There is no MCP endpoint at this path (HTTP {status}). Check the path; it often ends in /mcp."
+    elif status == 429:
+        sentence = "The server asks to slow down (429). Wait a moment, then test again."
+    elif status == 421:
+        sentence = "The server does not accept calls under this host name (421). Allow the name on the server."
+    elif status >= 500:
+        sentence = f"The server has a problem of its own (HTTP {status}). Look at its logs."
+    elif status >= 400:
+        sentence = f"The server did not accept an MCP request (HTTP {status}). Check the path and the headers."
+    elif answer.content_type == "text/html":
+        sentence = "This address answers with a web page, not with MCP. Check the path; it often ends in /mcp."
+    else:
+        sentence = "This address answers, but not with MCP. Check the path; it often ends in /mcp."
+    return Failed(Step.FAULT if status >= 500 else Step.ANSWER, sentence)
+
+
 def _tls_sentence(error: ssl.SSLError, host: str) -> str:
     code = getattr(error, "verify_code", 0)
     if code in _HOST_MISMATCH:
@@ -256,11 +292,11 @@ def _content_type(response: requests.Response) -> str:
     return response.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-def _json_rpc(data: bytes, request_id: Any) -> dict[str, Any] | None:
+def _json_rpc(data: bytes, request_id: Any, item: Callable[[Any], Any]) -> dict[str, Any] | None:
     """The JSON-RPC answer in these bytes: to our request, or an error that names none."""
     try:
-        message = json.loads(data)
-    except (ValueError, RecursionError):
+        message = large_json.load(data, item=item)
+    except ValueError:
         return None
     if not isinstance(message, dict) or message.get("jsonrpc") != "2.0":
         return None
@@ -271,19 +307,28 @@ def _json_rpc(data: bytes, request_id: Any) -> dict[str, Any] | None:
 
 def _events(chunks: Iterator[bytes]) -> Iterator[tuple[str, bytes]]:
     """Events of a text/event-stream as name and data."""
-    rest, name = b"", "message"
+    name = "message"
     data: list[bytes] = []
+    for line in _lines(chunks):
+        if not line:
+            if data:
+                yield name, b"\n".join(data)
+            name, data = "message", []
+            continue
+        key, _, value = line.partition(b":")
+        value = value.removeprefix(b" ")
+        if key == b"event":
+            name = value.decode("utf-8", "replace")
+        elif key == b"data":
+            data.append(value)
+
+
+def _lines(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """Lines without their ends. One may come in thousands of chunks, which are put together once."""
+    begun: list[bytes] = []
     for chunk in chunks:
-        *lines, rest = (rest + chunk).replace(b"\r\n", b"\n").split(b"\n")
-        for line in lines:
-            if not line:
-                if data:
-                    yield name, b"\n".join(data)
-                name, data = "message", []
-                continue
-            key, _, value = line.partition(b":")
-            value = value.removeprefix(b" ")
-            if key == b"event":
-                name = value.decode("utf-8", "replace")
-            elif key == b"data":
-                data.append(value)
+        first, *others = chunk.split(b"\n")
+        begun.append(first)
+        for other in others:
+            yield b"".join(begun).removesuffix(b"\r")
+            begun = [other]

@@ -15,7 +15,7 @@ from proxy.runtime import AGENT, Plan
 class RequestHead:
     """Headers by name, and what follows from them alone. Not changed once made: several requests may share it."""
 
-    __slots__ = ("_lines", "_plan", "client", "duplicated", "headers", "knock", "length")
+    __slots__ = ("_lines", "_plan", "client", "duplicated", "headers", "knock", "length", "to_member")
 
     def __init__(self, scope: Any) -> None:
         raw: list[tuple[bytes, bytes]] = scope["headers"]
@@ -38,12 +38,14 @@ class RequestHead:
         self.knock.headers = headers
         self._plan: Plan | None = None
         self._lines = b""
+        self.to_member: tuple[Plan, str, bytes] | None = None
+        """What of it goes to a member of a virtual server: `engine/requests.py` keeps it here."""
 
     def saying(self, name: bytes, value: bytes) -> RequestHead:
         """The same with another value of one header."""
         other = copy(self)
         other.headers = {**self.headers, name: value}
-        other._plan = None
+        other._plan = other.to_member = None
         return other
 
     def upstream_lines(self, plan: Plan) -> bytes:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import secrets
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field, replace
 from time import time
 from typing import Any, Final
 from uuid import UUID
@@ -16,18 +16,24 @@ from django.conf import settings
 from django.core.exceptions import ValidationError
 
 from authflows.outbound.credential_results import Credential
-from proxy import threads
+from proxy import item_decisions, threads
 from proxy.admissions import Admissions
+from proxy.engine.refresh import Refreshing
+from proxy.engine.state import EngineState
+from proxy.eras import Known, known_for
+from proxy.gates import Gate, gate_for
 from proxy.in_flight import ActiveCall, EndedBy, InFlight
 from proxy.member_sessions import MemberSessions
 from proxy.obtaining import Obtaining
-from proxy.pipeline import NotConnected, Prepared, TokenDue, prepare_again
+from proxy.pipeline import NotConnected, Outcome, Prepared, TokenDue, prepare_again
 from proxy.pool import Pool
 from proxy.record import recorder
 from proxy.sessions import Sessions
 from servers import changes, egress
+from servers.catalogue.facts import catalogue_of
 from servers.errors import DestinationRefused, SecretUnavailable
 from servers.header_names import check_header_name, check_public_header_name
+from servers.models import Server
 from servers.registry import ServerFacts
 
 AGENT: Final = f"gatehouse/{settings.VERSION}".encode()
@@ -48,6 +54,9 @@ class Plan:
     """Header names that the gateway sets for this server, so the client's are dropped."""
     allowed: frozenset[bytes]
     """Names of further client headers that the server's manager let through."""
+    known: Known
+    """Which protocol eras the server speaks."""
+    gate: Gate
 
 
 @dataclass(slots=True)
@@ -58,8 +67,12 @@ class Runtime:
     sessions: Sessions = field(default_factory=Sessions)
     admissions: Admissions = field(default_factory=Admissions)
     obtaining: Obtaining = field(default_factory=Obtaining)
+    catalogues: Refreshing = field(default_factory=Refreshing)
     member_sessions: MemberSessions = field(default_factory=MemberSessions)
     member_locks: dict[str, asyncio.Lock] = field(default_factory=dict)
+    engine: EngineState = field(default_factory=EngineState)
+    probing: dict[Hashable, asyncio.Task[Server.Eras]] = field(default_factory=dict)
+    """Servers that are being asked which protocol eras they speak."""
     _pools: dict[tuple[str, str, int, str], Pool] = field(default_factory=dict)
     _plans: dict[UUID, Plan] = field(default_factory=dict)
     _rechecking: dict[ActiveCall, bool] = field(default_factory=dict)
@@ -90,11 +103,16 @@ class Runtime:
         """The same plan for another path of the same origin."""
         destination = egress.Destination(plan.destination.scheme, plan.destination.host, plan.destination.port, target)
         heads, reserved = _request_heads(plan.server, plan.credential, destination)
-        return Plan(plan.server, plan.credential, destination, plan.pool, heads, reserved, plan.allowed)
+        return replace(plan, destination=destination, heads=heads, reserved=reserved)
+
+    def spawn(self, coroutine: Any) -> None:
+        """Run something beside the calls, to its end."""
+        self.in_flight.spawn(coroutine)
 
     def close(self) -> None:
         """End every call and close every connection."""
         self.in_flight.close()
+        self.catalogues.close()
         for pool in self._pools.values():
             pool.close()
 
@@ -110,7 +128,8 @@ class Runtime:
         allowed = frozenset(
             n for n in server.allowed_request_headers if _is_legal(check_public_header_name, n.decode())
         )
-        return Plan(server, credential, destination, pool, heads, reserved, allowed)
+        known, gate = known_for(server, credential), gate_for(server, credential)
+        return Plan(server, credential, destination, pool, heads, reserved, allowed, known, gate)
 
     def _sweep(self, now: float) -> None:
         for pool in self._pools.values():
@@ -142,17 +161,18 @@ class Runtime:
                 after = prepare_again(before, call.knock, now=time(), may_load=False)
             except changes.NotCached:
                 after = await threads.run_or_give_up(_prepare_loading, before, call)
+            goes_on = await _goes_on(call, before, after)
         except threads.NoAnswer:
             call.stop(EndedBy.REVOKED)
             return
         except Exception:
             call.stop(EndedBy.REVOKED)
             raise
-        if call.waiting is not None and isinstance(after, Prepared | TokenDue | NotConnected):
-            call.waiting.set()
-        elif not isinstance(after, Prepared | TokenDue) or _leads_elsewhere(before, after):
+        if not goes_on or not isinstance(after, Prepared | TokenDue | NotConnected):
             call.stop(EndedBy.REVOKED)
             return
+        if call.waiting is not None:
+            call.waiting.set()
         if call.streaming:
             call.rights_end(after)
 
@@ -174,6 +194,34 @@ def _leads_elsewhere(before: Prepared, after: Prepared | TokenDue) -> bool:
         is_now.session_epoch,
         epoch,
     )
+
+
+async def _goes_on(call: ActiveCall, before: Prepared, after: Outcome) -> bool:
+    """Whether an open call may go on: the way is still free, leads to the same place, and the item is still theirs."""
+    if call.waiting is not None or call.outcome == "not_connected":
+        # What is answered in the server's place needs the right to use it and nothing more.
+        return isinstance(after, Prepared | TokenDue | NotConnected)
+    if not isinstance(after, Prepared | TokenDue) or _leads_elsewhere(before, after):
+        return False
+    return not await _lost_its_item(call, after)
+
+
+async def _lost_its_item(call: ActiveCall, after: Prepared | TokenDue) -> bool:
+    """Whether an open stream is for a tool, prompt or resource that was taken from its caller (T46).
+
+    A call without one is bounded and was decided as it came; one that a virtual server passed on has another name
+    there.
+    """
+    server, allowed = after.server, after.allowed
+    if not call.streaming or server.virtual or (call.prepared is not None and call.prepared.again is not None):
+        return False
+    if not server.restricted and allowed.rights.unlimited:
+        return False
+    try:
+        catalogue = catalogue_of(server.id, may_load=False)
+    except changes.NotCached:
+        catalogue = await threads.run_or_give_up(catalogue_of, server.id)
+    return item_decisions.lost(allowed, catalogue, call.message)
 
 
 def _prepare_loading(before: Prepared, call: ActiveCall) -> Any:

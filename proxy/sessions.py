@@ -8,9 +8,10 @@ mismatch looks the same to the caller (404, SE-5).
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 from django.conf import settings
 
@@ -39,6 +40,10 @@ class Session:
     """The client said at `initialize` that it can open a page for its person (URL elicitation)."""
     member: str
     """The key of a session that began before its person was connected; such a one has no `upstream_id`."""
+    client: Mapping[str, Any] | None = None
+    """What the client of a session with the engine said about itself; such a one has no `upstream_id` either."""
+    known: Any = None
+    """What the engine made of `client`."""
 
 
 class Sessions:
@@ -56,6 +61,7 @@ class Sessions:
         credential: Credential | None,
         opens_pages: bool = False,
         member: str = "",
+        client: Mapping[str, Any] | None = None,
         now: float,
     ) -> bytes:
         """The id for the client: bound to person, key, server and the credential's epoch.
@@ -68,6 +74,7 @@ class Sessions:
             "upstream": upstream_id,
             **({"pages": True} if opens_pages else {}),
             **({"member": member} if member else {}),
+            **({"client": client} if client is not None else {}),
         }
         text = json.dumps(payload, separators=(",", ":")).encode()
         return _sealer(settings.KEY_RING).seal(text, _CONTEXT).encode()
@@ -100,6 +107,7 @@ class Sessions:
             payload["upstream"].encode("latin-1"),
             payload.get("pages", False),
             payload.get("member", ""),
+            payload.get("client"),
         )
         if len(self._opened) >= _MOST_REMEMBERED:
             self._opened.clear()

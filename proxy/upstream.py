@@ -115,6 +115,12 @@ class Response:
         self._buffered = 0
         return data
 
+    def put_back(self, data: bytes) -> None:
+        """Have a piece that was looked at read once more."""
+        if data:
+            self._chunks.appendleft(data)
+            self._buffered += len(data)
+
     def close(self) -> None:
         """Give the exchange up: the connection is closed, which is how an upstream learns of it (T49)."""
         if self._connection is not None:

@@ -15,12 +15,17 @@ from django.template.response import TemplateResponse
 from django.utils import timezone
 from django.views.decorators.http import require_POST
 
-from authflows.outbound.credentials import METHODS, shared_headers
+from authflows.outbound.credentials import METHODS
 from authflows.outbound.tester_credentials import NothingToTestWith, headers_for
+from proxy.catalogue_reading import probe_and_read
 from proxy.probe import ProbeResult, Target, probe, probe_all
 from proxy.probe_http import Step
+from proxy.targets import target_of, target_with
 from servers import audit, health
-from servers.admin.servers import server_form
+from servers.admin.server_form_page import server_form, server_of_draft
+from servers.catalogue.due import sees_everything
+from servers.catalogue.readings import NotRead, Reading
+from servers.catalogue.taking import take
 from servers.destinations import allow_private
 from servers.egress import parse_destination
 from servers.errors import DestinationRefused, SecretUnavailable
@@ -28,11 +33,15 @@ from servers.forms import ServerForm, ServerTestForm
 from servers.header_auth import same_origin
 from servers.links import admin_url
 from servers.models import AuthConfig, Server
-from servers.scope import Scope, scope_of_request
+from servers.scope import scope_of_request
 
 MOST_AT_ONCE: Final = 50
 # What a test needs; errors in other fields of an unfinished form do not stand in its way.
 _NEEDED: Final = ("url", "method", "headers", "static_headers", "ca_certificate", "connect_timeout", "tenant")
+
+
+Tested = tuple[ProbeResult, Reading | NotRead | None]
+"""How a test went, and what was read of the server's offer with it; None: it was not asked for."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +57,7 @@ class Row:
 def test_draft(request: HttpRequest) -> HttpResponse:
     """Test the values of the form as they are typed. Answers JSON to scripts and a page to people."""
     scope = scope_of_request(request)
-    server = _server_of(request, scope)
+    server = server_of_draft(request, scope)
     form = server_form(scope, ServerTestForm)(request.POST, instance=server)
     form.is_valid()
     problem = _first_problem(form)
@@ -72,14 +81,16 @@ def test_draft(request: HttpRequest) -> HttpResponse:
         return _answer(request, name, failed)
     except DestinationRefused as error:
         return _answer(request, name, ProbeResult(ok=False, sentence=error.public_message, step=Step.ADDRESS))
-    result = probe(target)
+    # As it is saved, the test is a reading of what the server offers too.
+    as_saved = server if server is not None and not form.has_changed() else None
+    result, reading = _test(target) if as_saved is not None else (probe(target), None)
     if result.private_address and form.cleaned_data.get("allow_private") and scope.superuser:
         allow_private(destination, actor=_actor(request), note=f"MCP server {name}"[:200])
-        result = probe(target)
+        result, reading = _test(target) if as_saved is not None else (probe(target), None)
     result = _with(result, missing)
     note = ""
-    if server is not None and not form.has_changed():
-        store_health(server, result, actor=_actor(request))
+    if as_saved is not None:
+        result = _keep(as_saved, result, reading, actor=_actor(request))
     elif not result.private_address:  # saving may allow the address, and then this outcome says nothing
         note = health.note_of(_tested(result), user_id=request.user.pk, values_digest=digest)
     can_allow = f"{destination.host}:{destination.port}" if result.private_address and scope.superuser else ""
@@ -89,7 +100,8 @@ def test_draft(request: HttpRequest) -> HttpResponse:
 @require_POST
 def test_server(request: HttpRequest, server_id: UUID) -> HttpResponse:
     """Test a server as it is saved, keep the outcome as its health, and show it."""
-    server = get_object_or_404(scope_of_request(request).visible_servers().select_related("tenant"), pk=server_id)
+    testable = scope_of_request(request).visible_servers().exclude(kind=Server.Kind.VIRTUAL)
+    server = get_object_or_404(testable.select_related("tenant"), pk=server_id)
     return test_several(request, [server])
 
 
@@ -99,27 +111,50 @@ def test_several(request: HttpRequest, servers: list[Server]) -> HttpResponse:
     if not all(scope.manages_server(server) for server in servers):
         raise PermissionDenied
     rows = []
-    for server, result in zip(servers, _results(request, servers), strict=True):
-        store_health(server, result, actor=_actor(request))
-        rows.append(Row(server.name, admin_url(server), result))
+    for server, (result, reading) in zip(servers, _results(request, servers), strict=True):
+        rows.append(Row(server.name, admin_url(server), _keep(server, result, reading, actor=_actor(request))))
     return _page(request, rows)
 
 
-def _results(request: HttpRequest, servers: list[Server]) -> list[ProbeResult]:
+def _test(target: Target) -> Tested:
+    """A test that reads what the server offers too, unless there is no credential to read it with."""
+    if target.callers_bring:
+        return probe(target), None
+    return probe_and_read(target)
+
+
+def _keep(server: Server, result: ProbeResult, reading: Reading | NotRead | None, *, actor: str) -> ProbeResult:
+    """The outcome as the server's health, and what it offers in its catalogue; tells of both."""
+    store_health(server, result, actor=actor)
+    method = AuthConfig.objects.filter(server=server).values_list("method", flat=True).first() or AuthConfig.Method.NONE
+    whole = sees_everything(method)
+    # That one person's credential is refused says nothing of the server.
+    if reading is None or not (whole or isinstance(reading, Reading)):
+        return result
+    taken = take(server, reading, actor=actor, whole=whole)
+    if not result.ok:
+        return result
+    waiting = f"{taken.held} new or changed item{' waits' if taken.held == 1 else 's wait'} for approval."
+    return _with(result, " ".join(filter(None, [taken.failure, waiting if taken.held else ""])))
+
+
+def _results(request: HttpRequest, servers: list[Server]) -> list[Tested]:
     targets: list[Target] = []
     missing: list[str] = []
-    ready: dict[UUID, ProbeResult] = {}
+    ready: dict[UUID, Tested] = {}
     for server in servers:
         try:
             target = target_of(server)
             config = AuthConfig.objects.filter(server=server).first()
             own, lacking = _of_tester(request, server, config.method if config else "", server.url)
         except SecretUnavailable as error:
-            ready[server.pk] = ProbeResult(ok=False, sentence=error.public_message, step=Step.AUTHENTICATION)
+            failed = ProbeResult(ok=False, sentence=error.public_message, step=Step.AUTHENTICATION)
+            ready[server.pk] = failed, None
             continue
-        targets.append(replace(target, credential=own, callers_bring=False) if own else target)
+        targets.append(target_with(server, own) if own else target)
         missing.append(lacking)
-    found = map(_with, probe_all(targets), missing)
+    tested = zip(probe_all(targets, test=_test), missing, strict=True)
+    found = ((_with(result, lacking), reading) for (result, reading), lacking in tested)
     return [ready.get(server.pk) or next(found) for server in servers]
 
 
@@ -148,19 +183,6 @@ def _with(result: ProbeResult, missing: str) -> ProbeResult:
     return replace(result, sentence=f"{result.sentence} {missing}") if missing and result.ok else result
 
 
-def target_of(server: Server) -> Target:
-    """What a saved server amounts to; raises SecretUnavailable."""
-    config = AuthConfig.objects.filter(server=server).first() or AuthConfig(server=server)
-    return Target(
-        url=server.url,
-        credential=tuple(shared_headers(server, config)),
-        static_headers=tuple((str(name), str(value)) for name, value in server.static_headers.items()),
-        ca_certificate=server.ca_certificate,
-        connect_timeout=server.connect_timeout,
-        callers_bring=config.method not in METHODS,
-    )
-
-
 def store_health(server: Server, result: ProbeResult, *, actor: str) -> None:
     """Keep the outcome on the server's row, with its audit event. No decision depends on it."""
     with transaction.atomic():
@@ -183,20 +205,6 @@ def _first_problem(form: ServerForm) -> str | None:
         for problem in form.errors.get(name, ()):
             return f"{form[name].label}: {problem}"
     return "Choose a tenant first." if form.chosen_tenant() is None else None
-
-
-def _server_of(request: HttpRequest, scope: Scope) -> Server | None:
-    """The saved server that the form is about; None for a new one. Raises when the person may do neither."""
-    text = request.POST.get("server_id", "")
-    if not text:
-        if not scope.may_add_servers:
-            raise PermissionDenied
-        return None
-    try:
-        server_id = UUID(text)
-    except ValueError as error:
-        raise PermissionDenied from error
-    return get_object_or_404(scope.visible_servers().select_related("tenant", "group"), pk=server_id)
 
 
 def _actor(request: HttpRequest) -> str:

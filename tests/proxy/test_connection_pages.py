@@ -134,7 +134,7 @@ def test_a_test_before_the_first_save_is_the_health_of_the_new_server(cast: Cast
     assert (server.health, server.health_detail["tools"]) == ("ok", 2)
     assert server.health_at is not None
     assert timezone.now() - server.health_at < timedelta(minutes=1)
-    assert refused.health == "failing"
+    assert refused.health == "auth"
     assert "401" in refused.health_detail["sentence"]
     assert CANARY not in str(server.health_detail)
 
@@ -155,7 +155,7 @@ def test_a_test_says_nothing_about_other_values(cast: Cast, changed: dict[str, s
     allow_private(tested["url"])
     note = draft(cast.admin, tested).json()["note"]
     assert note
-    assert saved(cast.admin, tested | {"slug": "same", "name": "Same"}, note).health == "failing"
+    assert saved(cast.admin, tested | {"slug": "same", "name": "Same"}, note).health == "unreachable"
     assert saved(cast.admin, tested | changed, note).health == "unknown"
 
 
@@ -260,7 +260,7 @@ def test_several_servers_are_tested_from_the_list(cast: Cast) -> None:
     assert "There is no secret secret://default:no:where" in text
     assert "<b>no</b>" not in text
     assert dict(Server.objects.values_list("name", "health")) == {
-        "Calculator": "ok", "Broken": "failing", "Unset": "failing",
+        "Calculator": "ok", "Broken": "failing", "Unset": "auth",
     }  # fmt: skip
 
 

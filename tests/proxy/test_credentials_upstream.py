@@ -15,9 +15,10 @@ from django.db.backends.utils import CursorWrapper
 
 from gateway_project.logging import JsonFormatter, RedactSecrets
 from proxy.record import recorder
-from servers.models import AuditEvent, AuthConfig, Call, StoredSecret
+from servers.models import AuditEvent, AuthConfig, Call, Server, StoredSecret
 from servers.secrets import store
 from tests.conftest import Cast
+from tests.proxy.wire import wait_until
 from tests.support.calls import LEGACY, Caller, caller_for, member_of, message, point_at, tool_call
 from tests.support.gateway import LiveGateway
 from tests.support.raw_http import RawConnection, encoded, request
@@ -257,6 +258,8 @@ def test_a_call_in_the_steady_state_asks_the_database_nothing(
     use_shared_header(cast, ("Authorization", "Bearer {secret}"))
     caller = member_of(gateway, cast)
     session = [("Mcp-Session-Id", caller.open_session()), ("MCP-Protocol-Version", LEGACY)]
+    # The first good answer is worth a note: the server is well.
+    wait_until(lambda: Server.objects.get(pk=cast.server.pk).health == Server.Health.OK, "the note")
     for connection in connections.all():
         connection.force_debug_cursor = False
     with every_statement(monkeypatch) as statements, RawConnection(gateway.origin) as kept:

@@ -37,6 +37,7 @@ from tests.support.calls import (
     member_of,
     message,
     modern_headers,
+    speaking,
     tool_call,
 )
 from tests.support.connected import Guarded, guarded
@@ -59,6 +60,7 @@ every_asking_method = pytest.mark.parametrize("method", PARAMETERS)
 @pytest.fixture
 def drive(cast: Cast) -> Iterator[Guarded]:
     with guarded(cast) as found:
+        speaking(cast.server)
         yield found
 
 

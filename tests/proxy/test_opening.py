@@ -19,7 +19,7 @@ from tests.conftest import Cast, allow_private
 from tests.proxy.test_connected_calls import asked_to_connect
 from tests.proxy.test_not_connected import ask, messages_of, open_session, toolbox, waiting_streams
 from tests.proxy.wire import wait_until
-from tests.support.calls import LEGACY, MODERN, Caller, caller_for, member_of, message, tool_call
+from tests.support.calls import LEGACY, MODERN, Caller, caller_for, member_of, message, speaking, tool_call
 from tests.support.connected import Guarded, expire, guarded
 from tests.support.gateway import LiveGateway
 from tests.support.mcp_upstream import calculator, legacy_only, serving
@@ -109,18 +109,31 @@ def test_everything_that_opens_or_lists_is_answered_in_the_modern_way(
 
 
 @pytest.mark.requirement("T52", "F-314")
-@pytest.mark.parametrize(("versions", "refused"), [([LEGACY], "server/discover"), ([MODERN], "initialize")])
+@pytest.mark.parametrize(
+    ("eras", "path", "refused", "supported"),
+    [
+        (Server.Eras.LEGACY, Server.Path.AUTO, "server/discover", [LEGACY]),
+        (Server.Eras.LEGACY, Server.Path.TRANSPARENT, "server/discover", [LEGACY]),
+        (Server.Eras.MODERN, Server.Path.TRANSPARENT, "initialize", [MODERN]),
+        # What the engine translates is promised.
+        (Server.Eras.MODERN, Server.Path.AUTO, "", []),
+        (Server.Eras.LEGACY, Server.Path.ENGINE, "", []),
+        (Server.Eras.DUAL, Server.Path.AUTO, "", []),
+    ],
+)
 def test_an_era_that_the_server_is_known_not_to_speak_is_not_promised(
-    gateway: LiveGateway, cast: Cast, drive: Guarded, versions: list[str], refused: str
+    gateway: LiveGateway, cast: Cast, drive: Guarded, eras: Server.Eras, path: str, refused: str, supported: list[str]
 ) -> None:
-    Server.objects.filter(pk=cast.server.pk).update(health_detail={"ok": True, "versions": versions})
+    Server.objects.filter(pk=cast.server.pk).update(path=path)
+    speaking(cast.server, eras)
     caller = member_of(gateway, cast)
     answers = {"server/discover": ask(caller, "server/discover"), "initialize": initialize(caller)}
-    error = answers.pop(refused)
-    assert (error.status, error.json()["error"]["code"]) == (400, -32022)
-    assert error.json()["error"]["data"]["supported"] == versions
-    [other] = answers.values()
-    assert other.status == 200
+    if refused:
+        error = answers.pop(refused)
+        assert (error.status, error.json()["error"]["code"]) == (400, -32022)
+        assert error.json()["error"]["data"]["supported"] == supported
+    assert {answer.status for answer in answers.values()} == {200}
+    assert drive.upstream.requests == []
 
 
 @pytest.mark.requirement("F-314")

@@ -254,6 +254,7 @@ def test_a_provider_without_a_token_is_asked_once_in_a_while(
     status: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(held_tokens, "_FAILURE_SECONDS", 300.0)
     as_client(cast, provider)
     works = provider.replies.pop("/token")
     provider.always("/token", as_json({"error": error}, status))

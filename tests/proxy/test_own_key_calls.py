@@ -20,7 +20,7 @@ from servers.models import AuditEvent, AuthConfig, Call, Server
 from servers.own_header import CleanValue, OwnHeaderSettings
 from servers.secrets import store
 from tests.conftest import Cast
-from tests.support.calls import Caller, caller_for, point_at, tool_call
+from tests.support.calls import Caller, caller_for, point_at, speaking, tool_call
 from tests.support.gateway import LiveGateway
 from tests.support.keyed_server import with_config
 from tests.support.upstream import Answer, Request, Upstream, mcp_server
@@ -55,6 +55,7 @@ def upstream(cast: Cast) -> Iterator[Guarded]:
         config.method = AuthConfig.Method.OWN_HEADER
         config.settings = OwnHeaderSettings((("Authorization", "Bearer {{API_KEY}}"),)).stored()
         config.save()
+        speaking(cast.server)
         yield server
 
 

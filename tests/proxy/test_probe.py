@@ -122,7 +122,7 @@ PAGE = b"<html><script>alert(1)</script></html>"
         (http_answer("404 Not Found", PAGE, Content_Type="text/html"), "answer", "no MCP endpoint"),
         (http_answer("405 Method Not Allowed"), "answer", "no MCP endpoint"),
         (http_answer("403 Forbidden"), "authentication", "refused the request (403)"),
-        (http_answer("500 Internal Server Error", b"boom"), "answer", "problem of its own (HTTP 500)"),
+        (http_answer("500 Internal Server Error", b"boom"), "fault", "problem of its own (HTTP 500)"),
         (http_answer("429 Too Many Requests"), "answer", "slow down"),
         (http_answer("421 Misdirected Request"), "answer", "host name"),
         (lambda connection, _: connection.close(), "answer", "closed the connection"),
@@ -274,7 +274,7 @@ def test_several_tests_run_side_by_side_and_keep_their_order() -> None:
     with serving(calculator()) as good, answering(http_answer("404 Not Found")) as bad:
         allow_private(good)
         allow_private(bad)
-        results = probe_all([Target(url=url) for url in (good, bad, good, bad)])
+        results = probe_all([Target(url=url) for url in (good, bad, good, bad)], test=probe)
     assert [result.ok for result in results] == [True, False, True, False]
 
 
