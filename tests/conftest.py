@@ -8,24 +8,30 @@ from typing import Any
 
 import pytest
 from django.contrib.auth import get_user_model
-from django.contrib.auth.hashers import PBKDF2PasswordHasher
+from django.contrib.auth.hashers import PBKDF2PasswordHasher, make_password
 from django.contrib.auth.models import Group
+from django.db import transaction
+from pytest_django import DjangoDbBlocker
 
 from servers import changes
 from servers.models import AccessRule, AuthConfig, Membership, PrivateDestination, Role, Server, Tenant
-from tests.support import environment
+from tests.support import database, static_files
 from tests.support.gateway import LiveGateway
 from tests.support.oidc_provider import OidcProvider
 
 
 @pytest.fixture(scope="session")
 def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: None) -> None:
-    """A file instead of memory: the gateway under test reads the same database from threads and processes."""
-    from django.conf import settings
+    """A file, which the gateway under test reads from threads and processes."""
+    database.use_a_file()
+    static_files.list_once()
 
-    database = settings.DATABASES["default"]
-    if database["ENGINE"].endswith("sqlite3"):
-        database.setdefault("TEST", {})["NAME"] = str(environment.FOLDER / "test.sqlite3")
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> None:
+    """The migrated database, which tests find like that in any order."""
+    with django_db_blocker.unblock():
+        database.restore_after_tests()
 
 
 @dataclass
@@ -53,17 +59,19 @@ PBKDF2PasswordHasher.iterations = 1
 
 
 @pytest.fixture
+@transaction.atomic
 def cast(db: None) -> Cast:
     User = get_user_model()
     tenant, _ = Tenant.objects.get_or_create(slug="default", defaults={"name": "Default"})
     other = Tenant.objects.create(slug="other", name="Other")
-    admin = User.objects.create_superuser("admin", "admin@example.com", PASSWORD)
-    manager, member, outsider, stranger = (
-        User.objects.create_user(name, f"{name}@example.com", PASSWORD)
-        for name in ("manager", "member", "outsider", "stranger")
+    names, password = ("admin", "manager", "member", "outsider", "stranger"), make_password(PASSWORD)
+    powers = {"admin": {"is_staff": True, "is_superuser": True}}
+    # At once and past the signals, since nearly every test waits for it: no cache knows these people yet.
+    admin, manager, member, outsider, stranger = User.objects.bulk_create(
+        User(username=name, email=f"{name}@example.com", password=password, **powers.get(name, {})) for name in names
     )
-    Membership.objects.filter(user=stranger).delete()
-    Membership.objects.create(user=stranger, tenant=other)
+    homes = [Membership(user=person, tenant=tenant) for person in (admin, manager, member, outsider)]
+    Membership.objects.bulk_create([*homes, Membership(user=stranger, tenant=other)])
     readers = Group.objects.create(name="readers")
     member.groups.add(readers)
     server = Server.objects.create(tenant=tenant, slug="calculator", name="Calculator", url="http://127.0.0.1:9/mcp")
@@ -109,6 +117,10 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 @pytest.fixture(autouse=True)
 def empty_caches() -> Iterator[None]:
-    """Rows of one test are not remembered in the next."""
+    """Rows of one test are not remembered in the next, nor what a provider said whose port the next one may get."""
+    from authflows.inbound.identity.sso_backends import OidcBackend
+
     yield
     changes.forget_everything()
+    OidcBackend.get_openid_configuration.invalidate()
+    OidcBackend.get_jwks_keys_for_uri.invalidate()

@@ -17,6 +17,7 @@ FEATURES: Final = {
     "F-106": "A sample calculator is registered at the first start",
     "F-107": "Tenants: nothing crosses one",
     "F-108": "Per server: custom CA, static headers, timeouts, allowed request headers, body limit",
+    "F-109": "Health by kinds, a breaker, and the last good catalogue with its age",
     "F-201": "Sign in from the IDE with only the URL, through the browser, and back",
     "F-202": "Clients register themselves, hardened",
     "F-203": "Clients are known by metadata documents, with an operator's switch for closed networks",
@@ -45,10 +46,15 @@ FEATURES: Final = {
     "F-401": "Secret references: own store, environment, file, wherever a secret is asked for",
     "F-404": "A key ring that is rotated while the gateway serves",
     "F-501": "Collaborators: people and teams as User or Manager of a server or group",
+    "F-502": "Rules to single tools, prompts and resources, or by their hints",
     "F-601": "How To Use: the exact URL and a snippet for each client",
+    "F-605": "A virtual server: items of several servers under one URL, names that a manager chose, what is missing",
     "F-701": "The 1:1 path is transparent in every protocol revision",
+    "F-702": "Client and server may each speak the older era, the newer or both; every mix works",
+    "F-703": "The conformance suite gives through the gateway what it gives without",
     "F-704": "Legacy sessions survive a restart and reach any replica",
     "F-801": "Audit with a hash chain, and one record for every call",
+    "F-804": "A server's catalogue is pinned: readable changes, policies, approval, single tools off, corrected hints",
     "F-805": "Two commands on a fresh machine; PostgreSQL; identical replicas",
     "F-806": "Benchmarks in the repository, as ratios",
 }
@@ -120,12 +126,24 @@ UPSTREAM: Final = {
     "CL-19": "Tokens are sealed at rest, stand in no log, and go only where they are for",
     "CL-20": "A refresh happens once, and only invalid_grant is an end",
     "CL-21": "A refused token is renewed once and the request sent once more; then it is the person's turn",
+    "CL-22": "Our own requests carry the headers of their version, made from the body",
+    "CL-23": "Tools whose header annotations break the rules are left out",
+    "CL-24": "What a server speaks is known from evidence only, kept for a while, and asked again when in doubt",
+    "CL-25": "A session at an older server is opened, used, opened anew when lost, and ended, as its version says",
+    "CL-26": "Progress makes a call's time longer, but not without end",
+    "CL-27": "A server is told of no ability of a client that is not carried to it",
+    "CL-28": "A schema's references to other places are never followed, and its depth is bounded",
+    "CL-29": "Icons over https or with their data, nothing else",
     "CL-30": "A token of the gateway's own is one for all callers, and the record still says who called",
 }
 
 SERVER: Final = {
     "SV-1": "Encoded header values are decoded before they are compared with the body",
     "SV-2": "The headers that repeat the body's method and name must be there and agree",
+    "SV-7": "A listening request is acknowledged first, and each message says to which one it belongs",
+    "SV-8": "What depends on who asks is marked private, on every page",
+    "SV-10": "A refused initialize names the versions that would do",
+    "SV-12": "Cursors are opaque, and a bad one is refused",
 }
 
 SESSIONS: Final = {
@@ -137,6 +155,9 @@ SESSIONS: Final = {
     "SE-6": "An absolute lifetime",
     "SE-7": "Lost rights are noticed by the check of each request",
     "SE-8": "An admin can end all sessions of a server",
+    "SE-9": "A lost session: on the 1:1 path the client is told; a member's is opened anew, once",
+    "SE-10": "Ending a session reaches the servers behind it",
+    "SE-11": "Opening a session costs no server anything",
 }
 
 THREATS: Final = {
@@ -163,6 +184,10 @@ THREATS: Final = {
     "T17": "A code is redeemed twice, or by somebody else",
     "T23": "A client on this computer poses as a known one",
     "T24": "Registrations without end fill the database",
+    "T33": "A server behind a virtual server asks people under another's name, or sends them to a dangerous page",
+    "T34": "A tool changes its description after it was approved",
+    "T35": "A member of a virtual server takes the name of another's tool",
+    "T36": "A schema makes the gateway call another place, or costs it without end",
     "T37": "Headers say something else than the body that runs",
     "T38": "Two parsers read one body differently",
     "T39": "A forbidden call hides in a batch",
@@ -170,7 +195,11 @@ THREATS: Final = {
     "T41": "Events of somebody else's stream are resumed",
     "T42": "A session id is taken from an answer that may not give one",
     "T43": "The state of somebody else's request, or of another one, is used",
+    "T44": "Somebody else's task is looked at or ended",
+    "T45": "A list made for one person is given to another",
     "T46": "What a list hides can still be called",
+    "T47": "A server's question reaches somebody whose call it is not, or outlives the call",
+    "T48": "A server asks people for their secrets in a form",
     "T49": "The caller has gone and the work goes on",
     "T50": "A call runs twice because we tried again",
     "T51": "A web page in a browser uses the gateway (rebinding, cookies, foreign origin)",
@@ -188,11 +217,8 @@ EXPECTED: Final = {**FEATURES, **RESOURCE, **AUTHORIZATION, **UPSTREAM, **SERVER
 
 EARLY: Final = {
     "F-606": "Troubles with signing in lead to one next step",
-    "F-703": "The conformance suite gives through the gateway what it gives without",
     "F-803": "JSON logs with request ids",
     "RS-15": "Only configured origins may call from a browser",
-    "SE-9": "A session that the upstream lost is told to the client, not opened again",
-    "SE-10": "Ending a session reaches the upstream",
     "T13": "Our pages are framed or posted to from elsewhere",
     "T19": "A trip to a provider that one person begins ends as another's",
     "T25": "Markup in names runs on our pages",

@@ -55,6 +55,17 @@ def failing(found: Outcome) -> set[str]:
     return {name for name, checks in found.items() if any(status == "FAILURE" for _, status in checks)}
 
 
+def passed(found: Outcome) -> set[tuple[str, str, int]]:
+    """Scenario, check and number of each check that passed; one may be made several times in a scenario."""
+    return {
+        (scenario, check, number)
+        for scenario, checks in found.items()
+        for (check, status), times in checks.items()
+        if status == "SUCCESS"
+        for number in range(times)
+    }
+
+
 def details(folder: Path, scenario: str) -> str:
     """The failed checks of a scenario, with the suite's own words, for the message of a failed test."""
     lines = []

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from authflows.inbound.api_keys import create_key
 from servers.models import AccessRule, AuthConfig, Role, Server
 from tests.conftest import Cast, allow_private
+from tests.interop.behind import Behind
+from tests.interop.route import Route
 from tests.support import node
 from tests.support.gateway import LiveGateway
 from tests.support.processes import Peer, foreign_python, start_own
@@ -20,17 +22,11 @@ OWN_PEERS = {
     "everything-2": ("everything2.py",),
     "everything-2-json": ("everything2.py", "--json"),
     "everything-2-stateless": ("everything2.py", "--stateless"),
+    "everything-2-old": ("everything2.py", "--only", "older"),
+    "everything-2-new": ("everything2.py", "--only", "modern"),
     "everything-1": ("everything1.py",),
     "everything-1-json-stateless": ("everything1.py", "--json", "--stateless"),
 }
-
-
-@dataclass(frozen=True)
-class Route:
-    """One way to an upstream: its URL and the headers that a client must send."""
-
-    url: str
-    headers: dict[str, str]
 
 
 class Peers:
@@ -72,13 +68,13 @@ def npm() -> tuple[str, Path]:
 
 
 @pytest.fixture
-def register(cast: Cast) -> Callable[[str], tuple[Server, str]]:
+def register(cast: Cast) -> Callable[..., tuple[Server, str]]:
     """Register an upstream at its URL: returns the server and the text of a key of `member`."""
 
-    def add(url: str) -> tuple[Server, str]:
+    def add(url: str, **fields: Any) -> tuple[Server, str]:
         allow_private(url)
         slug = f"peer-{Server.objects.count()}"
-        server = Server.objects.create(tenant=cast.tenant, slug=slug, name=slug, url=url)
+        server = Server.objects.create(tenant=cast.tenant, slug=slug, name=slug, url=url, **fields)
         AuthConfig.objects.create(server=server)
         AccessRule.objects.create(server=server, team=cast.readers, role=Role.USER)
         _, key = create_key(owner=cast.member, name=slug, actor="member")
@@ -88,11 +84,17 @@ def register(cast: Cast) -> Callable[[str], tuple[Server, str]]:
 
 
 @pytest.fixture
-def through(gateway: LiveGateway, register: Callable[[str], tuple[Server, str]]) -> Callable[[str], Route]:
-    """The route through the gateway to an upstream URL."""
+def through(gateway: LiveGateway, register: Callable[..., tuple[Server, str]]) -> Callable[..., Route]:
+    """The route through the gateway to an upstream URL; `fields` are those of the server's row."""
 
-    def route(url: str) -> Route:
-        server, key = register(url)
+    def route(url: str, **fields: Any) -> Route:
+        server, key = register(url, **fields)
         return Route(gateway.mcp_url(server), {"Authorization": f"Bearer {key}"})
 
     return route
+
+
+@pytest.fixture
+def behind(gateway: LiveGateway, cast: Cast) -> Behind:
+    """Puts upstreams behind the engine."""
+    return Behind(gateway, cast)

@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx2
 
-from tests.interop.conftest import Route
+from tests.interop.route import Route
 
 BOTH = "application/json, text/event-stream"
 _EVENT_ID = re.compile(r"^id: ?.*$", re.MULTILINE)

@@ -10,8 +10,9 @@ import pytest
 from django.conf import settings
 
 from servers.models import Server
-from tests.interop.conftest import Peers, Route
+from tests.interop.conftest import Peers
 from tests.interop.raw import RawSession, request, tool_call
+from tests.interop.route import Route
 from tests.support.node import ROOT
 from tests.support.other_process import database_url
 from tests.support.processes import Peer, free_port, start_foreign

@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from tests.interop import plans, third_party
-from tests.interop.conftest import Peers, Route
+from tests.interop.behind import Behind
+from tests.interop.conftest import Peers
 from tests.interop.plans import Plan
+from tests.interop.route import Route
 from tests.interop.travel import Journey, differences, failed_steps, travel
 from tests.support.processes import Peer
 
@@ -85,3 +87,40 @@ def test_a_database_behind_fastmcp_answers_the_same_in_both_eras(
 
     assert "42" in str(direct.seen[5]["result"])
     assert not different, different
+
+
+@pytest.mark.node
+@pytest.mark.requirement("F-605", "F-702")
+@pytest.mark.parametrize("client", ["SDK 1", "SDK 2, 2026-07-28"])
+def test_servers_of_third_parties_stand_side_by_side_behind_one_url(
+    client: str, peers: Peers, behind: Behind, npm: tuple[str, Path], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    reference = peers.keep("reference", lambda: third_party.start_reference(npm))
+    database = peers.keep("motherduck", lambda: third_party.start_motherduck(tmp_path_factory.mktemp("duck")))
+    # One tool of the reference server runs as a task only, which the engine does not offer.
+    members = (behind.member(reference.url, "reference", left_out=1), behind.member(database.url, "database"))
+    route = behind.bundle(*zip(members, ("ref", "duck"), strict=True))
+    calls = [
+        plans.call("ref__echo", message="Grüße, 世界"),
+        plans.call("ref__trigger-long-running-operation", notes=3, duration=0.3, steps=3),
+        plans.call("duck__execute_query", sql="SELECT 6 * 7 AS answer"),
+        {"do": "read", "uri": "demo://resource/static/document/architecture.md"},
+        {"do": "read", "uri": "demo://resource/dynamic/text/1"},
+        {"do": "prompt", "name": "ref__args-prompt", "arguments": {"city": "Ulm", "state": "BW"}},
+    ]
+
+    seen = travel(client, route, [*plans.LISTS, *calls], upstream=reference, witnessed=False).seen
+
+    names = [tool["name"] for page in seen[1]["result"] for tool in page["tools"]]
+    assert {name.partition("__")[0] for name in names} == {"ref", "duck"}
+    assert {"ref__echo", "ref__get-sum", "duck__execute_query", "duck__list_tables"} <= set(names)
+    assert "ref__simulate-research-query" not in names
+    assert sorted(names, key=lambda name: name.startswith("duck")) == names, "the members in their order"
+    echo, slow, query, static, dynamic, prompt = seen[5:]
+    assert echo["result"]["content"][0]["text"] == "Echo: Grüße, 世界"
+    assert "completed" in slow["result"]["content"][0]["text"]
+    assert len(slow["notifications"]) == 3
+    assert "42" in str(query["result"])
+    assert "Everything Server" in static["result"]["contents"][0]["text"]
+    assert dynamic["result"]["contents"][0]["uri"] == "demo://resource/dynamic/text/1"
+    assert "Ulm" in str(prompt["result"]["messages"])

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.interop.conftest import Peers, Route
+from tests.interop.conftest import Peers
 from tests.interop.raw import RawSession, comparable, request, tool_call
+from tests.interop.route import Route
 
 pytestmark = pytest.mark.slow
 

@@ -10,8 +10,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from tests.interop.conftest import Route
 from tests.interop.plans import Plan
+from tests.interop.route import Route
 from tests.support.node import clean_environment
 from tests.support.processes import PEERS, Peer, foreign_python
 

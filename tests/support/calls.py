@@ -6,10 +6,14 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
+from django.utils import timezone
+
 from authflows.inbound.api_keys import create_key
+from servers import changes
 from servers.models import Server
 from tests.conftest import Cast, allow_private
 from tests.support.gateway import LiveGateway
+from tests.support.process_gateway import ProcessGateway
 from tests.support.raw_http import Pairs, RawConnection, Response, encoded, request
 from tests.support.upstream import Upstream
 
@@ -26,6 +30,13 @@ def point_at(server: Server, upstream: Upstream, *, path: str = "/mcp", **fields
         setattr(server, name, value)
     server.save()
     allow_private(server.url)
+
+
+def speaking(server: Server, eras: Server.Eras = Server.Eras.DUAL, versions: tuple[str, ...] = (LEGACY,)) -> None:
+    """Let it be known which protocol eras the server speaks, as after a test of its connection."""
+    older = [] if eras is Server.Eras.MODERN else list(versions)
+    Server.objects.filter(pk=server.pk).update(eras=eras, eras_at=timezone.now(), versions=older)
+    changes.forget_everything()
 
 
 def message(method: str, params: dict[str, Any] | None = None, *, id: Any = 1) -> dict[str, Any]:
@@ -115,6 +126,12 @@ def caller_for(
         owner=owner, name="test", actor="test", servers=list(limited_to) if limited_to is not None else None
     )
     return Caller(gateway.mcp_url(server, endpoint), key)
+
+
+def caller_at(process: ProcessGateway, server: Server, owner: Any) -> Caller:
+    """The same at a gateway in a process of its own."""
+    _, key = create_key(owner=owner, name="test", actor="test")
+    return Caller(f"{process.origin}/{server.tenant.slug}/mcp/{server.slug}/server", key)
 
 
 def member_of(gateway: LiveGateway, cast: Cast, endpoint: str = "server") -> Caller:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import threading
 from types import TracebackType
@@ -20,6 +21,37 @@ def listening_socket() -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind(("127.0.0.1", 0))
     return listener
+
+
+class _PromptServer(uvicorn.Server):
+    """Uvicorn that ends as soon as it can: its own loops look ten times a second whether they may go on."""
+
+    async def main_loop(self) -> None:
+        self._loop, self._woken, ticks = asyncio.get_running_loop(), asyncio.Event(), 0
+        while not await self.on_tick(ticks):
+            ticks += 1
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._woken.wait(), 0.1)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for server in self.servers:
+            server.close()
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+        try:
+            async with asyncio.timeout(self.config.timeout_graceful_shutdown):
+                while self.server_state.connections or self.server_state.tasks:
+                    await asyncio.sleep(0.002)
+        except TimeoutError:
+            for task in list(self.server_state.tasks):
+                task.cancel()
+        await self.lifespan.shutdown()
+
+    def end(self) -> None:
+        """Ask it from another thread to end."""
+        self.should_exit = True
+        with contextlib.suppress(AttributeError, RuntimeError):  # it has not begun, or has ended by itself
+            self._loop.call_soon_threadsafe(self._woken.set)
 
 
 class UvicornThread:
@@ -40,7 +72,7 @@ class UvicornThread:
             timeout_graceful_shutdown=2,
             **options,  # type: ignore[arg-type]
         )
-        self._server = uvicorn.Server(config)
+        self._server = _PromptServer(config)
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, name="uvicorn", daemon=True)
 
@@ -69,7 +101,7 @@ class UvicornThread:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
-        self._server.should_exit = True
+        self._server.end()
         self._thread.join(30)
 
 

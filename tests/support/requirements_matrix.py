@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from typing import Any
 
 import pytest
 
@@ -47,8 +48,17 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         write(f"No test yet: {', '.join(missing)}", yellow=True)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """One of the processes that tests were spread over (pytest-xdist) has ended: what it found is found here too."""
+    for requirement, tests in getattr(node, "workeroutput", {}).get("requirements", {}).items():
+        _tests_of[requirement].update(tests)
+
+
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    if MISSING_TESTS_FAIL and exitstatus == 0 and _whole_suite(session.config) and _missing():
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["requirements"] = {name: list(tests) for name, tests in _tests_of.items()}
+    elif MISSING_TESTS_FAIL and exitstatus == 0 and _whole_suite(session.config) and _missing():
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 

@@ -19,11 +19,16 @@ class ConnectingPerson(Person):
         self._provider = provider
         self._signed_in_there = ""
 
+    @property
+    def origins(self) -> tuple[str, str]:
+        """Of the gateway and of the provider: where the person is before they come back to a client."""
+        return self.origin, self._provider.issuer
+
     def approve_and_connect(self, url: str, account: str) -> None:
         """Open a URL that a client opened, approve, allow it at the provider, and come back to the client."""
         self.decide(url, "Approve")
-        self._allow(account)
-        self.page.wait_for_url(lambda reached: not reached.startswith((self.origin, self._provider.issuer)))
+        self.allow(account)
+        self.page.wait_for_url(lambda reached: not reached.startswith(self.origins))
 
     def as_account(self, account: str) -> partial[None]:
         """What a client's browser does when the person says yes everywhere."""
@@ -34,7 +39,7 @@ class ConnectingPerson(Person):
         self.page.goto(url)
         self.read.append(self.page.locator("main").inner_text())
         self.page.get_by_role("button", name="Connect Now").click()
-        self._allow(account)
+        self.allow(account)
         self.page.get_by_role("heading", name="is connected").wait_for()
 
     def sign_in(self) -> None:
@@ -45,7 +50,7 @@ class ConnectingPerson(Person):
         """Connect Now in the list of connections."""
         self.page.goto(f"{self.origin}/portal/connections/")
         self.page.get_by_role("button", name=f"Connect Now {server}").click()
-        self._allow(account)
+        self.allow(account)
         self.page.wait_for_url(f"{self.origin}/portal/connections/")
 
     def use_another_account(self, server: str, account: str) -> None:
@@ -54,7 +59,7 @@ class ConnectingPerson(Person):
         self.page.get_by_role("button", name=f"Use another account for {server}").click()
         self.page.get_by_role("button", name="Another account").click()
         self._signed_in_there = ""
-        self._allow(account)
+        self.allow(account)
         self.page.wait_for_url(f"{self.origin}/portal/connections/")
 
     def revoke(self, server: str) -> None:
@@ -64,7 +69,7 @@ class ConnectingPerson(Person):
         self.page.get_by_role("button", name="Revoke the connection").click()
         expect(self.page.get_by_role("status").first).to_contain_text("the provider ended the authorization too")
 
-    def _allow(self, account: str) -> None:
+    def allow(self, account: str) -> None:
         """On the pages of the provider, which remembers who signed in there."""
         if self._signed_in_there != account:
             self.page.get_by_label("Account name").fill(account)

@@ -31,6 +31,11 @@ class Person:
 
     def decide(self, url: str, button: str) -> None:
         """Open a URL that a client opened, sign in where asked to, press a button, and come back to the client."""
+        self.press(url, button)
+        self.page.wait_for_url(lambda reached: not reached.startswith(self.origin))
+
+    def press(self, url: str, button: str) -> None:
+        """The same, up to the button."""
         page = self.page
         page.goto(url)
         if page.get_by_label("Password", exact=True).is_visible():
@@ -41,7 +46,6 @@ class Person:
         decision.wait_for()
         self.read.append(page.locator("main").inner_text())
         decision.click()
-        page.wait_for_url(lambda reached: not reached.startswith(self.origin))
 
     @property
     def approves(self) -> partial[None]:

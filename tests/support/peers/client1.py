@@ -50,7 +50,8 @@ class Sdk1:
         newest = self._session._request_id - 1
         params = types.CancelledNotificationParams(requestId=newest, reason="no longer needed")
         await self._session.send_notification(types.ClientNotification(types.CancelledNotification(params=params)))
-        await asyncio.wait([task], timeout=tour.PATIENCE)
+        # Whether an answer comes all the same is up to the server; none has to.
+        await asyncio.wait([task], timeout=1)
         task.cancel()
         await asyncio.wait([task])
 

@@ -18,15 +18,24 @@ import fixtures
 import witness
 from events import EventLog
 from mcp import types
-from mcp.server.lowlevel import Server
+from mcp.server.lowlevel import NotificationOptions, Server
 from mcp.server.streamable_http import EventMessage, EventStore
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp.shared.exceptions import McpError, UrlElicitationRequiredError
+from mcp.shared.message import ServerMessageMetadata
 from pydantic import AnyUrl
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-server: Server[Any, Any] = Server("gatehouse-everything", version="1.0", instructions="Every old feature once.")
+
+class Declaring(Server[Any, Any]):
+    """Says in the handshake that its lists change, as it does when they do."""
+
+    def create_initialization_options(self, *arguments: Any, **named: Any) -> Any:
+        return super().create_initialization_options(NotificationOptions(True, True, True))
+
+
+server = Declaring("gatehouse-everything", version="1.0", instructions="Every old feature once.")
 TOOLS: list[types.Tool] = []
 HANDLERS: dict[str, Callable[[dict[str, Any]], Awaitable[types.CallToolResult]]] = {}
 
@@ -158,6 +167,12 @@ async def announce(arguments: dict[str, Any]) -> types.CallToolResult:
     return said(f"announced {kind}")
 
 
+@tool("kind", kind=fixtures.TEXT)
+async def change(arguments: dict[str, Any]) -> types.CallToolResult:
+    fixtures.CHANGES[arguments["kind"]] += 1
+    return await announce(arguments)
+
+
 @tool("prompt", prompt=fixtures.TEXT)
 async def test_sampling(arguments: dict[str, Any]) -> types.CallToolResult:
     context = server.request_context
@@ -180,6 +195,24 @@ async def test_elicitation(arguments: dict[str, Any]) -> types.CallToolResult:
 
 
 @tool()
+async def roots_during_call(arguments: dict[str, Any]) -> types.CallToolResult:
+    context = server.request_context
+    answer = await context.session.send_request(
+        types.ServerRequest(types.ListRootsRequest()),
+        types.ListRootsResult,
+        metadata=ServerMessageMetadata(related_request_id=str(context.request_id)),
+    )
+    return said(", ".join(str(root.uri) for root in answer.roots))
+
+
+@tool("key", key=fixtures.TEXT)
+async def visit_once(arguments: dict[str, Any]) -> types.CallToolResult:
+    if fixtures.visited(arguments["key"]):
+        return said("visited")
+    return await visit_first(arguments)
+
+
+@tool()
 async def roots(arguments: dict[str, Any]) -> types.CallToolResult:
     answer = await server.request_context.session.list_roots()
     return said(", ".join(str(root.uri) for root in answer.roots))
@@ -199,7 +232,9 @@ async def call_tool(request: types.CallToolRequest) -> types.ServerResult:
 
 async def list_tools(request: types.ListToolsRequest) -> types.ServerResult:
     cursor = request.params.cursor if request.params else None
-    tools, following = fixtures.page(TOOLS, cursor, size=fixtures.PAGE // 2)
+    counted = {"description": fixtures.counting("tools", "The tool change")}
+    shown = [one.model_copy(update=counted) if one.name == "change" else one for one in TOOLS]
+    tools, following = fixtures.page(shown, cursor, size=fixtures.PAGE // 2)
     return types.ServerResult(types.ListToolsResult(tools=tools, nextCursor=following))
 
 
@@ -208,6 +243,7 @@ async def list_resources(request: types.ListResourcesRequest) -> types.ServerRes
         {"uri": uri, "name": uri.split("//")[1], "mimeType": body["mimeType"]}
         for uri, body in fixtures.RESOURCES.items()
     ]
+    resources[0]["description"] = fixtures.counting("resources", "Text")
     return types.ServerResult(types.ListResourcesResult.model_validate({"resources": resources}))
 
 
@@ -226,7 +262,11 @@ async def read_resource(request: types.ReadResourceRequest) -> types.ServerResul
 
 async def list_prompts(request: types.ListPromptsRequest) -> types.ServerResult:
     prompts = [
-        types.Prompt(name=name, arguments=[types.PromptArgument(name=argument) for argument in arguments])
+        types.Prompt(
+            name=name,
+            description=fixtures.counting("prompts", name),
+            arguments=[types.PromptArgument(name=argument) for argument in arguments],
+        )
         for name, arguments in fixtures.PROMPTS.items()
     ]
     cursor = request.params.cursor if request.params else None

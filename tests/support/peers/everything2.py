@@ -1,6 +1,6 @@
 """An MCP server with everything in it, on SDK 2.x: both protocol eras at one URL, and the conformance target.
 
-    python everything2.py [--json] [--stateless]
+    python everything2.py [--json] [--stateless] [--only older|modern]
 
 Prints its URL as the first line.
 """
@@ -8,6 +8,7 @@ Prints its URL as the first line.
 from __future__ import annotations
 
 import argparse
+import json
 import warnings
 from typing import Any
 
@@ -16,7 +17,7 @@ import tools2
 from events import EventLog
 from mcp import types
 from mcp.server.caching import CacheHint
-from mcp.server.lowlevel import Server
+from mcp.server.lowlevel import NotificationOptions, Server
 from mcp.server.request_state import RequestStateBoundary, RequestStateSecurity
 from mcp.server.streamable_http import EventMessage, EventStore
 from mcp.server.subscriptions import ListenHandler
@@ -29,7 +30,7 @@ class Events(EventLog, EventStore):
 
 
 async def list_tools(context: Any, params: Any) -> types.ListToolsResult:
-    tools, following = fixtures.page(tools2.TOOLS, params and params.cursor, size=fixtures.PAGE)
+    tools, following = fixtures.page(tools2.listed(), params and params.cursor, size=fixtures.PAGE)
     return types.ListToolsResult.model_validate({"tools": tools, "nextCursor": following})
 
 
@@ -38,6 +39,7 @@ async def list_resources(context: Any, params: Any) -> types.ListResourcesResult
         {"uri": uri, "name": uri.split("//")[1], "mimeType": body["mimeType"], "size": len(body.get("text", ""))}
         for uri, body in fixtures.RESOURCES.items()
     ]
+    resources[0]["description"] = fixtures.counting("resources", "Text")
     return types.ListResourcesResult.model_validate({"resources": resources})
 
 
@@ -58,7 +60,7 @@ async def list_prompts(context: Any, params: Any) -> types.ListPromptsResult:
     prompts = [
         {
             "name": name,
-            "description": f"The prompt {name}",
+            "description": fixtures.counting("prompts", f"The prompt {name}"),
             "arguments": [{"name": argument, "required": True} for argument in arguments],
         }
         for name, arguments in fixtures.PROMPTS.items()
@@ -95,12 +97,19 @@ def input_schema(name: str) -> dict[str, Any] | None:
     return found[0] if found else None
 
 
+class Declaring(Server[Any]):
+    """Says in the older handshake as well that its lists change, as it does when they do."""
+
+    def create_initialization_options(self, *arguments: Any, **named: Any) -> Any:
+        return super().create_initialization_options(NotificationOptions(True, True, True))
+
+
 CACHEABLE = ("tools/list", "prompts/list", "resources/list", "resources/templates/list", "resources/read")
 
 
 def make_server() -> Server[Any]:
     hint = CacheHint(ttl_ms=1000, scope="private")
-    server: Server[Any] = Server(
+    server = Declaring(
         "gatehouse-everything",
         version="2.0",
         title="Everything, 2.x",
@@ -125,17 +134,38 @@ def make_server() -> Server[Any]:
     return server
 
 
+def speaking_only(era: str, app: Any) -> Any:
+    """The same server, refusing the requests of the other era as servers do that do not have it."""
+
+    async def limited(scope: Any, receive: Any, send: Any) -> None:
+        modern = dict(scope.get("headers", ())).get(b"mcp-protocol-version") == b"2026-07-28"
+        if scope["type"] != "http" or modern is (era == "modern"):
+            await app(scope, receive, send)
+            return
+        error: dict[str, Any] = {"code": -32600, "message": "Bad Request: Unsupported protocol version"}
+        if era == "modern":
+            data = {"supported": ["2026-07-28"], "requested": "2025-11-25"}
+            error = {"code": -32022, "message": "Unsupported protocol version", "data": data}
+        body = json.dumps({"jsonrpc": "2.0", "id": None, "error": error}).encode()
+        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+        await send({"type": "http.response.start", "status": 400, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    return limited
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--json", action="store_true", help="answer with JSON bodies instead of event streams")
     parser.add_argument("--stateless", action="store_true", help="hand out no sessions")
+    parser.add_argument("--only", choices=("older", "modern"), help="speak this era and not the other")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     store = None if options.stateless or options.json else Events()
     app = make_server().streamable_http_app(
         json_response=options.json, stateless_http=options.stateless, event_store=store, retry_interval=100
     )
-    run(Witness(app))
+    run(Witness(speaking_only(options.only, app) if options.only else app))
 
 
 if __name__ == "__main__":

@@ -25,6 +25,25 @@ def fields(*required: str, **properties: Any) -> dict[str, Any]:
     return {"type": "object", "properties": properties, "required": list(required)}
 
 
+CHANGES = {"tools": 0, "prompts": 0, "resources": 0}
+"""How often each list was really changed: a description in it counts along."""
+
+
+def counting(what: str, text: str) -> str:
+    """The description of the item that changes with its list."""
+    return f"{text} (version {CHANGES[what]})"
+
+
+_visits: set[str] = set()
+
+
+def visited(key: str) -> bool:
+    """Whether this was asked before; from now on it was."""
+    before = key in _visits
+    _visits.add(key)
+    return before
+
+
 def text_block(text: str) -> dict[str, Any]:
     return {"type": "text", "text": text}
 

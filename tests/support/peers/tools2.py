@@ -19,6 +19,7 @@ from mcp.server.subscriptions import (
     ToolsListChanged,
 )
 from mcp.shared.exceptions import MCPError, UrlElicitationRequiredError
+from mcp.shared.message import ServerMessageMetadata
 
 Context = Any
 Arguments = dict[str, Any]
@@ -152,14 +153,19 @@ async def visit_first(context: Context, params: types.CallToolRequestParams) -> 
     )
 
 
+@tool("Wants a page visited the first time", fields("key", key=TEXT))
+async def visit_once(context: Context, params: types.CallToolRequestParams) -> Any:
+    if fixtures.visited((params.arguments or {})["key"]):
+        return said("visited")
+    return await visit_first(context, params)
+
+
 @tool("An argument that travels in a header as well", fields(region={"type": "string", "x-mcp-header": "Region"}))
 async def test_x_mcp_header(context: Context, params: types.CallToolRequestParams) -> Any:
     return said(f"region={(params.arguments or {}).get('region')}")
 
 
-@tool("Announces changed lists", fields("kind", kind=TEXT))
-async def announce(context: Context, params: types.CallToolRequestParams) -> Any:
-    kind = (params.arguments or {})["kind"]
+async def announced(context: Context, kind: str) -> types.CallToolResult:
     event, legacy = {
         "tools": (ToolsListChanged(), context.session.send_tool_list_changed),
         "prompts": (PromptsListChanged(), context.session.send_prompt_list_changed),
@@ -175,16 +181,35 @@ async def announce(context: Context, params: types.CallToolRequestParams) -> Any
     return said(f"announced {kind}")
 
 
-@tool("Announces a changed tool list")
+async def changed(context: Context, kind: str) -> types.CallToolResult:
+    fixtures.CHANGES[kind] += 1
+    return await announced(context, kind)
+
+
+@tool("Announces changed lists", fields("kind", kind=TEXT))
+async def announce(context: Context, params: types.CallToolRequestParams) -> Any:
+    return await announced(context, (params.arguments or {})["kind"])
+
+
+@tool("Changes a list and announces it", fields("kind", kind=TEXT))
+async def change(context: Context, params: types.CallToolRequestParams) -> Any:
+    return await changed(context, (params.arguments or {})["kind"])
+
+
+@tool("Changes the tool list")
 async def test_trigger_tool_change(context: Context, params: types.CallToolRequestParams) -> Any:
-    await bus.publish(ToolsListChanged())
-    return said("announced")
+    return await changed(context, "tools")
 
 
-@tool("Announces a changed prompt list")
+@tool("Changes the prompt list")
 async def test_trigger_prompt_change(context: Context, params: types.CallToolRequestParams) -> Any:
-    await bus.publish(PromptsListChanged())
-    return said("announced")
+    return await changed(context, "prompts")
+
+
+def listed() -> list[dict[str, Any]]:
+    """The tools as they are now."""
+    counted = {"description": fixtures.counting("tools", "Changes a list and announces it")}
+    return [{**one, **counted} if one["name"] == "change" else one for one in TOOLS]
 
 
 # --- Questions to the client, in the middle of a call (until 2025-11-25) ----------------------------
@@ -217,6 +242,16 @@ async def test_elicitation_sep1034_defaults(context: Context, params: types.Call
 @tool("Asks with choices")
 async def test_elicitation_sep1330_enums(context: Context, params: types.CallToolRequestParams) -> Any:
     return await _ask(context, "Choose", fixtures.ENUMS_FORM)
+
+
+@tool("Asks for the client's roots on the stream of the call")
+async def roots_during_call(context: Context, params: types.CallToolRequestParams) -> Any:
+    answer = await context.session.send_request(
+        types.ListRootsRequest(),
+        types.ListRootsResult,
+        metadata=ServerMessageMetadata(related_request_id=context.request_id),
+    )
+    return said(", ".join(str(root.uri) for root in answer.roots))
 
 
 @tool("Asks for the client's roots on its own stream")

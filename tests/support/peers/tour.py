@@ -125,12 +125,12 @@ async def _step(step: Found, adapter: Adapter, notes: Notes, upstream: Upstream)
         case "call":
             return await adapter.call(step["name"], step.get("arguments", {}))
         case "gate":
-            call = asyncio.create_task(adapter.call("gated", {"key": step["key"]}))
+            call = asyncio.create_task(adapter.call(step.get("name", "gated"), {"key": step["key"]}))
             before = await notes.wait(1)
             await upstream.mark(f"open:{step['key']}")
             return {"heard before the result": before, "result": await call}
         case "cancel":
-            call = asyncio.create_task(adapter.call("endless", {"key": step["key"]}))
+            call = asyncio.create_task(adapter.call(step.get("name", "endless"), {"key": step["key"]}))
             started = await upstream.wait(f"started:{step['key']}")
             await notes.wait(1)
             await adapter.cancel(call)
