@@ -1,6 +1,7 @@
 -- wrk script: sends prepared POST requests in turn and checks every reply.
 -- wrk ... -s call.lua URL -- LOAD.lua   where LOAD.lua returns
 --   { headers = {name = value}, body = text, paths = {path, ...}, expect = text, smallest = bytes }
+--   and, where each path gets a body of its own, bodies = {text, ...}
 local threads = {}
 
 function setup(thread)
@@ -11,7 +12,7 @@ function init(arguments)
   local load = dofile(arguments[1])
   requests, at = {}, 0
   for number, path in ipairs(load.paths) do
-    requests[number] = wrk.format("POST", path, load.headers, load.body)
+    requests[number] = wrk.format("POST", path, load.headers, load.bodies and load.bodies[number] or load.body)
   end
   count, expect, smallest = #requests, load.expect, load.smallest
   wrong, example = 0, ""

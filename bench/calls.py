@@ -58,7 +58,7 @@ def call_body(era: str, *, tool: str = "echo") -> str:
 
 def measure(bench: Bench, target: Target, load: Load, *, seconds: float) -> dict[str, Any]:
     """Send the load for `seconds`; returns calls per second, CPU us a call, p50 and p99 us, wrong replies."""
-    headers = headers_for(load.era, "tools/call", target.tool) | {"Authorization": f"Bearer {target.token}"}
+    headers = headers_for(load.era, "tools/call", target.tool) | credentials(target)
     big = load.kind == "big"
     table = {
         "headers": headers,
@@ -67,11 +67,25 @@ def measure(bench: Bench, target: Target, load: Load, *, seconds: float) -> dict
         "expect": "xxxxxxxx" if big else TEXT,
         "smallest": 64 * 1024 if big else 1,
     }
+    row = drive(bench, target, table, concurrency=load.concurrency, seconds=seconds)
+    if load.spread:
+        target.position = (target.position + row["requests"]) % len(target.spread)
+    return {"kind": load.kind, "era": load.era, **row}
+
+
+def credentials(target: Target) -> dict[str, str]:
+    """The headers by which the target knows who calls, and in which session."""
+    headers = {"Authorization": f"Bearer {target.token}"}
+    return headers | {"Mcp-Session-Id": target.session} if target.session else headers
+
+
+def drive(bench: Bench, target: Target, table: dict[str, Any], *, concurrency: int, seconds: float) -> dict[str, Any]:
+    """Have wrk send what the table for `call.lua` says."""
     file = bench.folder / "load.lua"
     file.write_text("return " + _as_lua(table))
     url = f"http://127.0.0.1:{target.port}/"
     # wrk takes whole seconds; fewer than one is not worth measuring.
-    options = ["-t1", f"-c{load.concurrency}", f"-d{max(1, round(seconds))}s", "--timeout", "60s"]
+    options = ["-t1", f"-c{concurrency}", f"-d{max(1, round(seconds))}s", "--timeout", "60s"]
     script = ["-s", str(HERE / "call.lua"), url, "--", str(file)]
     command = ["taskset", "-c", DRIVER_CORE, "wrk", *options, *script]
     before = cpu_seconds(target.pid) if target.pid else 0.0
@@ -81,13 +95,9 @@ def measure(bench: Bench, target: Target, load: Load, *, seconds: float) -> dict
     if not found:
         raise RuntimeError(f"wrk failed: {done.stdout}{done.stderr}")
     requests, duration, wrong, broken, p50, p99 = (int(n) for n in found.groups()[:6])
-    if load.spread:
-        target.position = (target.position + requests) % len(target.spread)
     return {
         "target": target.name,
-        "kind": load.kind,
-        "era": load.era,
-        "concurrency": load.concurrency,
+        "concurrency": concurrency,
         "requests": requests,
         "rps": (requests - wrong) * 1e6 / duration,
         "cpu_us": used * 1e6 / requests if target.pid and requests else None,

@@ -9,6 +9,7 @@ from typing import Any
 
 Row = dict[str, Any]
 GATEWAY, NGINX, DIRECT = "gatehouse", "nginx", "direct"
+PLAIN, VIRTUAL = "1:1 path", "virtual server"
 
 MARKER = "<!-- results: bench/run.py --into writes what follows -->"
 
@@ -117,6 +118,14 @@ def tables(rows: list[Row]) -> str:
         out.append(_load_table("Kinds of credential", found, GATEWAY, lambda row: f"c={row['concurrency']}"))
     if found := parts.get("scale"):
         out.append(_load_table("Registered servers", found, found[0]["target"], lambda row: "spread, c=16"))
+    if found := parts.get("engine"):
+        out.append(_load_table("The engine", found, PLAIN, lambda row: f"{row['era']} client, c={row['concurrency']}"))
+    if found := parts.get("lists"):
+        tools, pages, size = (found[0][name] for name in ("tools", "pages", "bytes"))
+        title = f"A list of {tools:,} tools: {size / 2**20:.1f} MiB in {pages} pages"
+        out.append(_load_table(title, found, NGINX, lambda row: f"one page, c={row['concurrency']}"))
+    if found := parts.get("stalls"):
+        out.append(_stall_table(found))
     if found := parts.get("cold"):
         cold = _middle(found, "cpu_us")
         out.append(f"\nThe first call of a server, which reads the database: {_number(cold)} us of CPU.")
@@ -150,6 +159,19 @@ def _differences(rows: list[Row]) -> str:
     return "\n" + _table(heads, lines)
 
 
+def _stall_table(rows: list[Row]) -> str:
+    heads = ("lists meanwhile", "longest stall ms", "worst round", "own CPU ms", "worst round", "p99 ms", "lists ms")
+    lines = []
+    for how in ("idle", "warm", "cold"):
+        own = _select(rows, how=how)
+        cells = ["none" if how == "idle" else how]
+        for key in ("longest_ms", "own_ms"):
+            cells += [f"**{_number(_middle(own, key), '.1f')}**", _number(max(row[key] for row in own), ".1f")]
+        after = (_middle(own, "seconds") or 0) * 1000 if how != "idle" else None
+        lines.append([*cells, _number(_middle(own, "p99_ms"), ".1f"), _number(after)])
+    return "\n### Stalls of the event loop while lists are made and sent\n\n" + _table(heads, lines)
+
+
 def _stream_table(rows: list[Row]) -> str:
     heads = ["opened by", "target", "streams", "KiB/stream", "CPU us to open", "CPU s while idle"]
     heads += ["alive", "open at upstream", "slowest disconnect ms"]
@@ -173,7 +195,8 @@ def _stream_table(rows: list[Row]) -> str:
 def gates(rows: list[Row]) -> list[Gate]:
     """The promises that the measured parts can be held to."""
     found: list[Gate] = []
-    by_part = {part: _select(rows, part=part) for part in ("calls", "tokens", "scale", "streams", "records", "peers")}
+    parts = ("calls", "tokens", "scale", "engine", "lists", "stalls", "streams", "records", "peers")
+    by_part = {part: _select(rows, part=part) for part in parts}
     if measured := by_part["calls"]:
         for era in ("legacy", "modern"):
             for concurrency in (16, 64):
@@ -189,6 +212,17 @@ def gates(rows: list[Row]) -> list[Gate]:
         for many in more:
             ratio = _ratio(measured, many, few, "cpu_us")
             found.append(Gate(f"CPU per call, {many} servers / {few.rpartition(' ')[2]}", ratio, 1.10))
+    if measured := by_part["engine"]:
+        for era in ("legacy", "modern"):
+            ratio = _ratio(_select(measured, era=era), VIRTUAL, PLAIN, "cpu_us")
+            found.append(Gate(f"CPU per call, {VIRTUAL} / {PLAIN}, {era}", ratio, 2.0))
+    if measured := by_part["lists"]:
+        for concurrency in (1, 16):
+            ratio = _ratio(_select(measured, concurrency=concurrency), GATEWAY, NGINX, "cpu_us")
+            found.append(Gate(f"CPU per page of a list / nginx's, c={concurrency}", ratio, 1.5))
+    for how in ("warm", "cold"):
+        if measured := _select(by_part["stalls"], how=how):
+            found.append(Gate(f"ms of the event loop's longest stall, {how} lists", _middle(measured, "own_ms"), 5))
     if measured := _select(by_part["streams"], target=GATEWAY):
         for row in measured:
             found.append(Gate(f"KiB per idle stream, {row['how']}, {row['streams']:,}", row["kib"], 20))

@@ -2,8 +2,8 @@
 
 Everything is compared within one interleaved run: each round calls every target once, and ratios are taken round
 by round, so that a busy machine slows all of them alike. The targets run on one core, the load and the fake
-upstream on the other. Parts: calls, shapes, tokens, scale, streams, records, peers (only when named or with --peers,
-since its installation takes minutes). Raw results go to bench/results/ as JSON lines.
+upstream on the other. Parts: calls, shapes, tokens, scale, engine, lists, streams, records, peers (only when named
+or with --peers, since its installation takes minutes). Raw results go to bench/results/ as JSON lines.
 """
 
 from __future__ import annotations
@@ -29,11 +29,14 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import calls
+import engine
+import lists
 import peers
 import records
 import report
 import streams
 from calls import Load
+from setup_engine_names import HIDDEN_EVERY, TOOLS
 from targets import CACHE, DRIVER_CORE, HERE, Bench, Target, stop
 
 Row = dict[str, Any]
@@ -100,6 +103,35 @@ def run_scale(bench: Bench, options: argparse.Namespace, note: Note) -> None:
     rounds_of(bench, targets, load, options, note, part="scale")
 
 
+def run_engine(bench: Bench, options: argparse.Namespace, note: Note) -> None:
+    """Calls through a virtual server and through bridges, by clients of both eras, against the 1:1 path."""
+    gateway = bench.gateway(engine=True)
+    for era in ("legacy", "modern"):
+        rounds_of(bench, engine.targets_for(gateway, era), Load(era=era), options, note, part="engine")
+
+
+def run_lists(bench: Bench, options: argparse.Namespace, note: Note) -> None:
+    """A filtered list of 10,000 tools against nginx relaying the same bytes, and stalls of the event loop."""
+    gateway, nginx = lists.many(bench.gateway(engine=True)), bench.nginx()
+    asked, answered, tools = lists.pages_of(gateway)
+    if tools != TOOLS - TOOLS // HIDDEN_EVERY:
+        sys.exit(f"the list holds {tools} tools")
+    lists.relayed(bench, answered)
+    about = {"part": "lists", "tools": tools, "pages": len(asked), "bytes": sum(map(len, answered))}
+    for concurrency in (1, 16):
+        for number in range(-1, options.rounds):
+            for target in (nginx, gateway) if number % 2 == 0 else (gateway, nginx):
+                some = {"concurrency": concurrency, "seconds": options.seconds if number >= 0 else 1}
+                row = lists.measure(bench, target, asked, answered, **some)
+                if number >= 0:
+                    note({**about, "round": number, **row})
+    for number in range(-1, 3 * options.rounds):
+        for how in ("idle", "warm", "cold"):
+            row = lists.stall(bench, gateway, how)
+            if number >= 0:
+                note({"part": "stalls", "round": number, **row})
+
+
 def run_streams(bench: Bench, options: argparse.Namespace, note: Note) -> None:
     """Idle streams, each kind in a fresh process."""
     gateway = bench.gateway()
@@ -134,6 +166,8 @@ PARTS = {
     "shapes": run_shapes,
     "tokens": run_tokens,
     "scale": run_scale,
+    "engine": run_engine,
+    "lists": run_lists,
     "streams": run_streams,
     "records": run_records,
     "peers": run_peers,

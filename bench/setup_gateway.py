@@ -1,11 +1,11 @@
 """Fill a fresh gateway database for a measurement; prints JSON: the API key that opens every server, and an access
 token of an OAuth client that opens `json`.
 
-    python bench/setup_gateway.py UPSTREAM_PORT TLS_PORT CERTIFICATE.pem EXTRA_SERVERS
+    python bench/setup_gateway.py UPSTREAM_PORT TLS_PORT CERTIFICATE.pem EXTRA_SERVERS [--engine]
 
 Makes one server for each path of the fake upstream (json, sse, big, slow, tls) and EXTRA_SERVERS more
 (s00000, s00001, ...), all with a shared credential from the secret store, all granted to one person, and one server
-(connected) to which that person has connected an account.
+(connected) to which that person has connected an account. With --engine also what `setup_engine.py` makes.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from django.contrib.auth import get_user_model  # noqa: E402
 from django.db import transaction  # noqa: E402
 from django.utils import timezone  # noqa: E402
 from oauth2_provider.models import AccessToken, RefreshToken, set_token_value  # noqa: E402
+from setup_engine import add_catalogues_and_virtual_servers, engine_servers  # noqa: E402
 
 from authflows.inbound.api_keys import create_key  # noqa: E402
 from authflows.inbound.oauth import approvals, tokens  # noqa: E402
@@ -42,7 +43,7 @@ from servers.tenancy import default_tenant  # noqa: E402
 ACTOR = "bench"
 
 
-def main(upstream_port: int, tls_port: int, certificate: Path, extra: int) -> None:
+def main(upstream_port: int, tls_port: int, certificate: Path, extra: int, *, engine: bool) -> None:
     """Make the rows and print the key."""
     tenant = default_tenant()
     person = get_user_model().objects.create_user("bench", "bench@example.com")
@@ -59,6 +60,8 @@ def main(upstream_port: int, tls_port: int, certificate: Path, extra: int) -> No
     tls.ca_certificate = certificate.read_text()
     servers.append(tls)
     servers += [Server(tenant=tenant, slug=f"s{n:05d}", name=f"Server {n}", url=f"{base}/mcp") for n in range(extra)]
+    engines = engine_servers(tenant, f"{base}/mcp") if engine else []
+    servers += engines
     configs = [AuthConfig(server=server, method=AuthConfig.Method.SHARED_HEADER) for server in servers]
     for config in configs:
         config.set_header_templates([("Authorization", "Bearer secret://default:bench:token")])
@@ -66,6 +69,8 @@ def main(upstream_port: int, tls_port: int, certificate: Path, extra: int) -> No
         Server.objects.bulk_create(servers)
         AuthConfig.objects.bulk_create(configs)
         AccessRule.objects.bulk_create(AccessRule(server=server, user=person, role=Role.USER) for server in servers)
+    if engines:
+        add_catalogues_and_virtual_servers(tenant, person, engines)
     connect(person, base)
     _, key = create_key(owner=person, name="bench", actor=ACTOR)
     print(json.dumps({"key": key, "access_token": access_token(person, servers[0])}))
@@ -118,4 +123,4 @@ def access_token(person: Any, server: Server) -> str:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4]))
+    main(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4]), engine="--engine" in sys.argv)

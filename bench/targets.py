@@ -86,6 +86,8 @@ class Target:
     """What the target calls the upstream's tool."""
     access_token: str = ""
     """Of an OAuth client, for the kind json of a gateway."""
+    session: str = ""
+    """The session in which an older client calls; empty: none."""
 
     @property
     def pid(self) -> int | None:
@@ -104,7 +106,9 @@ class Bench:
         self.started: list[subprocess.Popen[bytes]] = []
         self.certificate, pem = _make_certificate(folder)
         self.upstream_port, self.tls_port = free_port(), free_port()
-        command = [sys.executable, str(HERE / "upstream.py"), str(self.upstream_port)]
+        self.pages = folder / "pages"
+        """What the fake upstream answers below /page."""
+        command = [sys.executable, str(HERE / "upstream.py"), str(self.upstream_port), "--pages", str(self.pages)]
         upstream = self.start([*command, "--tls", str(self.tls_port), str(pem)], core=DRIVER_CORE)
         self.wait_for(self.upstream_port, upstream)
 
@@ -177,7 +181,7 @@ class Bench:
         paths = {"json": "/mcp", "sse": "/sse", "big": "/big", "slow": "/slow", "tls": "/tls"}
         return Target("nginx", port, CLIENT_TOKEN, paths, process)
 
-    def gateway(self, *, name: str = "gatehouse", extra_servers: int = 0) -> Target:
+    def gateway(self, *, name: str = "gatehouse", extra_servers: int = 0, engine: bool = False) -> Target:
         """The gateway as its user starts it, on a database of its own."""
         port = free_port()
         data = self.folder / f"{name}-data"
@@ -185,7 +189,8 @@ class Bench:
         certificate = [str(self.upstream_port), str(self.tls_port), str(self.certificate)]
         self.run(["-m", "gateway_project.keys", str(data)], env)
         self.run(["manage.py", "migrate", "--verbosity", "0"], env)
-        made = self.run(["bench/setup_gateway.py", *certificate, str(extra_servers)], env)
+        options = [str(extra_servers), *(["--engine"] if engine else [])]
+        made = self.run(["bench/setup_gateway.py", *certificate, *options], env)
         ways_in = json.loads(made.splitlines()[-1])
         paths = {kind: f"/default/mcp/{kind}/server" for kind in ("json", "sse", "big", "slow", "tls", "connected")}
         spread = [f"/default/mcp/s{number:05d}/server" for number in range(extra_servers)]

@@ -1,6 +1,6 @@
 """A fake MCP server that is cheap enough not to be what is measured.
 
-    python bench/upstream.py PORT [--tls PORT CERTIFICATE_AND_KEY.pem]
+    python bench/upstream.py PORT [--tls PORT CERTIFICATE_AND_KEY.pem] [--pages FOLDER]
 
 What it does depends on the path, for requests that carry `Authorization: Bearer bench-upstream-token`
 (anything else gets a 401, so a gateway that forgets the credential cannot look fast):
@@ -9,6 +9,7 @@ What it does depends on the path, for requests that carry `Authorization: Bearer
     POST /sse    the same reply as a one-event stream
     POST /big    a JSON reply of 64 KiB
     POST /slow   the JSON reply after 50 ms
+    POST /page/N the file N of the folder of pages
     GET (any)    a stream that stays open; so does a POST of `subscriptions/listen`
     GET /stats   (no credential) counters as JSON: calls, refused, open streams and when streams closed,
                  in seconds of the monotonic clock, since the last time that somebody asked
@@ -24,6 +25,7 @@ import json
 import ssl
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import uvloop
@@ -47,6 +49,7 @@ class Stats:
     refused = 0
     streams: set[Upstream] = set()
     closed_at: list[float] = []
+    pages = Path()
 
 
 def _chunk(data: bytes) -> bytes:
@@ -85,6 +88,8 @@ def _result(message: dict[str, Any], path: bytes) -> dict[str, Any]:
 
 def make_reply(path: bytes, body: bytes) -> tuple[bytes, bool]:
     """The bytes that answer one POST, and whether they open a stream that stays."""
+    if path.startswith(b"/page/"):
+        return _plain(200, (Stats.pages / str(int(path[6:]))).read_bytes()), False
     message = json.loads(body)
     if "id" not in message or "method" not in message:
         return _plain(202, b""), False
@@ -191,7 +196,9 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("port", type=int)
     parser.add_argument("--tls", nargs=2, metavar=("PORT", "PEM"))
+    parser.add_argument("--pages", type=Path, default=Path(), metavar="FOLDER")
     options = parser.parse_args()
+    Stats.pages = options.pages
     try:
         uvloop.run(serve(options.port, options.tls))
     except KeyboardInterrupt:

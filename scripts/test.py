@@ -29,6 +29,8 @@ BIN = Path(sys.executable).parent
 IN_CI = os.environ.get("CI") == "true"
 # The tests that run once more on PostgreSQL, besides those marked `postgres`.
 ON_POSTGRES = ("tests/servers", "tests/authflows", "tests/gateway_project")
+# Of these, what starts programs with a database of their own.
+NOT_ON_POSTGRES = ("tests/gateway_project/test_settings.py",)
 _CLOSING = re.compile(r"=+ .*(passed|failed|error|skipped|no tests ran|deselected).* =+")
 
 
@@ -122,28 +124,40 @@ def _skipped(report: Path) -> Counter[str]:
 
 def lint(run: Run) -> None:
     """Style, types, imports, migrations, deployment checks."""
-    run.step("ruff check", str(BIN / "ruff"), "check", ".")
-    run.step("ruff format", str(BIN / "ruff"), "format", "--check", ".")
-    run.step("import direction", str(BIN / "lint-imports"))
-    run.step("missing migrations", sys.executable, "manage.py", "makemigrations", "--check", "--dry-run")
-    run.step("check --deploy", sys.executable, "manage.py", "check", "--deploy", "--fail-level", "WARNING")
-    run.step("mypy", str(BIN / "mypy"), ".")
+    with ThreadPoolExecutor(1) as beside:
+        types = beside.submit(run.step, "mypy", str(BIN / "mypy"), ".", aside=True)
+        run.step("ruff check", str(BIN / "ruff"), "check", ".")
+        run.step("ruff format", str(BIN / "ruff"), "format", "--check", ".")
+        run.step("import direction", str(BIN / "lint-imports"))
+        run.step("missing migrations", sys.executable, "manage.py", "makemigrations", "--check", "--dry-run")
+        run.step("check --deploy", sys.executable, "manage.py", "check", "--deploy", "--fail-level", "WARNING")
+        types.result()
 
 
 def test(run: Run) -> None:
-    """All tests on SQLite, and beside them what touches the database on PostgreSQL: each leaves a core half idle."""
+    """All tests on SQLite, in two processes, and beside them what touches the database on PostgreSQL.
+
+    Three at a time keep two cores busy, since tests wait half of their time: for a stream, a browser, a peer.
+    """
     install_programs(run)
     programs = find_programs()
-    if programs is None:
+    if not programs:
         run.leave_out("tests on PostgreSQL: there is no PostgreSQL here (Debian: apt install postgresql)")
-        run.pytest("tests on SQLite", "-m", "not postgres")
-        return
-    with running_postgres(programs) as url, ThreadPoolExecutor(1) as beside:
-        on_postgres = beside.submit(run.pytest, "tests on PostgreSQL", *ON_POSTGRES, database_url=url, aside=True)
-        run.pytest("tests on SQLite", "-m", "not postgres")
-        on_postgres.result()
+    with ThreadPoolExecutor(1) as beside:
+        on_postgres = beside.submit(test_on_postgres, run, programs) if programs else None
+        # A file at a time, since what a file starts is shared by its tests.
+        run.pytest("tests on SQLite", "-m", "not postgres", "--numprocesses=2", "--dist=loadfile")
+        if on_postgres:
+            on_postgres.result()
+
+
+def test_on_postgres(run: Run, programs: Path) -> None:
+    """What touches the database, and what is marked `postgres` elsewhere, on a PostgreSQL of its own."""
+    ignored = [f"--ignore={file}" for file in NOT_ON_POSTGRES]
+    with running_postgres(programs) as url:
+        run.pytest("tests on PostgreSQL", *ON_POSTGRES, *ignored, database_url=url, aside=True)
         elsewhere = [f"--ignore={folder}" for folder in ON_POSTGRES]
-        run.pytest("tests marked postgres", "-m", "postgres", *elsewhere, "tests", database_url=url)
+        run.pytest("tests marked postgres", "-m", "postgres", *elsewhere, "tests", database_url=url, aside=True)
 
 
 def install_programs(run: Run) -> None:
