@@ -57,6 +57,10 @@ class Action(StrEnum):
     COLLABORATOR_ADD = "collaborator:add"
     COLLABORATOR_CHANGE = "collaborator:change"
     COLLABORATOR_REMOVE = "collaborator:remove"
+    ACCESS_ASK = "access_request:ask"
+    ACCESS_APPROVE = "access_request:approve"
+    ACCESS_REFUSE = "access_request:refuse"
+    ACCESS_WITHDRAW = "access_request:withdraw"
     SECRET_SET = "secret:set"  # noqa: S105  (an event's name)
     SECRET_DELETE = "secret:delete"  # noqa: S105
     KEY_CREATE = "api_key:create"
@@ -94,6 +98,10 @@ class Action(StrEnum):
     IDENTITY_PROVIDER_DELETE = "identity_provider:delete"
     IDENTITY_ADD = "identity:add"
     IDENTITY_REMOVE = "identity:remove"
+    MODEL_ENDPOINT_CREATE = "model_endpoint:create"
+    MODEL_ENDPOINT_CHANGE = "model_endpoint:change"
+    MODEL_ENDPOINT_DELETE = "model_endpoint:delete"
+    RECORDS_EXPORT = "records:export"
     KEYS_ROTATE = "key_ring:rotate"
     CALLS_LOST = "call_records:lost"
 

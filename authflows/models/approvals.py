@@ -17,11 +17,15 @@ def _random_id() -> str:
 
 
 class Approval(UuidModel):
-    """This person let this client use this server. Tokens live only as long as it stands (AZ-21, T11)."""
+    """This person let this client use this server, or the Gateway API. Tokens live only as long as it stands.
+
+    Sources: AZ-21, T11.
+    """
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="approvals")
     client = models.ForeignKey(OAuthClient, on_delete=models.CASCADE, related_name="approvals")
-    server = models.ForeignKey(Server, on_delete=models.CASCADE, related_name="approvals")
+    # None: the Gateway API.
+    server = models.ForeignKey(Server, on_delete=models.CASCADE, related_name="approvals", null=True)
     # Of the client when it was approved: with other names or redirect URIs it is asked anew (AZ-20).
     metadata_digest = models.CharField(max_length=64, blank=True)
     redirect_host = models.CharField(max_length=255)
@@ -31,11 +35,16 @@ class Approval(UuidModel):
     class Meta:
         ordering = ("-created_at",)
         constraints = [
-            models.UniqueConstraint(fields=("user", "client", "server"), name="one_approval_per_person_client_server")
+            models.UniqueConstraint(fields=("user", "client", "server"), name="one_approval_per_person_client_server"),
+            models.UniqueConstraint(
+                fields=("user", "client"),
+                condition=models.Q(server__isnull=True),
+                name="one_approval_of_the_api_per_person_client",
+            ),
         ]
 
     def __str__(self) -> str:
-        return f"{self.client} for {self.user} on {self.server}"
+        return f"{self.client} for {self.user} on {self.server or 'the Gateway API'}"
 
 
 class PendingSignIn(models.Model):

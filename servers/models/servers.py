@@ -116,6 +116,14 @@ class Server(UuidModel):
         help_text="Of a virtual server: people see the tools of members that they have not connected yet.",
     )
 
+    requestable = models.BooleanField(
+        "people may ask for access",
+        default=False,
+        help_text="People of the tenant who may not use the server see its name and description, and can ask for it.",
+    )
+    # The preset that its form was filled from, so that its page can say what is peculiar to the provider.
+    preset = models.CharField(max_length=63, blank=True, editable=False)
+
     # Kept by the catalogue: something is held, disabled or corrected, so lists come from there on every path.
     restricted = models.BooleanField(default=False, editable=False)
     eras = models.CharField(max_length=10, choices=Eras.choices, default=Eras.UNKNOWN, blank=True, editable=False)

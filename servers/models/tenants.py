@@ -65,6 +65,7 @@ class Membership(UuidModel):
     class Role(models.TextChoices):
         MEMBER = "member", "Member"
         ADMIN = "admin", "Tenant admin"
+        AUDITOR = "auditor", "Auditor: reads the records"
 
     tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="memberships")
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="memberships")
