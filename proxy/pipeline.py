@@ -13,7 +13,7 @@ from time import time
 from types import MappingProxyType
 from typing import Any, Final, Literal
 
-from authflows.inbound.bearer import Refusal, Unauthenticated, authenticate, still_signed_in
+from authflows.inbound.bearer import Refusal, Unauthenticated, authenticate, principal_inside, still_signed_in
 from authflows.outbound.credential_results import Answer, Brought, Credential, NeedsConnection, NotObtained, RefreshDue
 from authflows.outbound.credentials import credential_for, member_credential
 from servers import registry
@@ -23,6 +23,15 @@ from servers.registry import ServerFacts
 from servers.virtual.facts import MemberFacts, members_of
 
 _NO_HEADERS: Final[Mapping[bytes, bytes]] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Inside:
+    """Somebody whom another door of the gateway has let in: its pages, its API. Never read from a request."""
+
+    user_id: int
+    credential: str
+    """What opened that door, for records: `session`, or the credential of the API."""
 
 
 # Those made for every call are not frozen: freezing triples what it costs to make one.
@@ -40,6 +49,7 @@ class Knock:
     """SHA-256 of `authorization`, once somebody needed it."""
     headers: Mapping[bytes, bytes] = field(default_factory=lambda: _NO_HEADERS, repr=False)
     """All headers, for servers to which callers bring their credential themselves."""
+    inside: Inside | None = None
 
 
 @dataclass(slots=True)
@@ -145,6 +155,9 @@ def prepare_call(knock: Knock, *, now: float, may_load: bool) -> Outcome:
 
     Raises changes.NotCached when something is not in memory and `may_load` is False.
     """
+    if knock.inside is not None:
+        person = principal_inside(knock.inside.user_id, knock.inside.credential, may_load=may_load)
+        return _admit(person, knock, now=now, may_load=may_load) if isinstance(person, Principal) else person
     if b"access_token=" in knock.query:
         return Unauthenticated(Refusal.IN_URL)
     if knock.authorization_twice:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from copy import copy
-from typing import Any
+from typing import Any, Final
 
 from proxy.headers import duplicated, joined, upstream_lines
 from proxy.known_head import KEPT
 from proxy.pipeline import Knock
 from proxy.runtime import AGENT, Plan
+
+
+INSIDE: Final = "gatehouse.inside"
+"""Where `proxy/inside.py` says who calls. Servers make the scope of a request themselves; no client has a say in it."""
 
 
 class RequestHead:
@@ -36,6 +40,7 @@ class RequestHead:
         authorization = headers.get(b"authorization")
         self.knock = Knock(tenant, slug, endpoint, authorization, authorization_twice, scope["query_string"])
         self.knock.headers = headers
+        self.knock.inside = scope.get(INSIDE)
         self._plan: Plan | None = None
         self._lines = b""
         self.to_member: tuple[Plan, str, bytes] | None = None

@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any, Literal
 from uuid import UUID
 
+from django.contrib.auth import get_user_model
 from oauth2_provider.models import AccessToken, RefreshToken
 
 from authflows.inbound.api_keys import looks_like_key
@@ -51,6 +52,7 @@ def _tags(principal: Principal) -> tuple[str, ...]:
 
 _by_digest: changes.Cache[bytes, Principal] = changes.Cache(tags=_tags)
 _by_sign_in: changes.Cache[UUID, Principal] = changes.Cache(tags=_tags)
+_inside: changes.Cache[tuple[int, str], Principal] = changes.Cache(tags=lambda found: (str(found.user_id),))
 # JWTs that list many groups are long.
 _LONGEST_TOKEN = 16_384
 
@@ -97,6 +99,17 @@ def authenticate(
     return principal
 
 
+def principal_inside(user_id: int, credential: str, *, may_load: bool = True) -> Principal | Unauthenticated:
+    """Somebody who came through another door of ours: signed in to the pages, or known to the API.
+
+    Raises changes.NotCached as `authenticate` does.
+    """
+    principal = _inside.get((user_id, credential), lambda: _load_inside(user_id, credential), may_load=may_load)
+    if principal is None:
+        return Unauthenticated(Refusal.UNKNOWN)
+    return principal if principal.active else Unauthenticated(Refusal.INACTIVE)
+
+
 def still_signed_in(sign_in: UUID, *, may_load: bool = True) -> Principal | Unauthenticated:
     """Who a sign-in of an OAuth client stands for, whichever of its tokens is the present one.
 
@@ -121,6 +134,11 @@ def _load_key(digest: str) -> Principal | None:
         credential_expires_at=key.expires_at.timestamp() if key.expires_at else None,
         limited_to=limited_to,
     )
+
+
+def _load_inside(user_id: int, credential: str) -> Principal | None:
+    person = get_user_model()._default_manager.select_related("virtual_account").filter(pk=user_id).first()
+    return principal_for(person, credential=credential) if person is not None else None
 
 
 def _load_access_token(digest: str) -> Principal | None:
@@ -166,6 +184,7 @@ def _on_change(kind: str, key: str) -> None:
     elif kind == "user":
         _by_digest.evict_tag(key)
         _by_sign_in.evict_tag(key)
+        _inside.evict_tag(key)
     elif kind == "sign_in":
         _by_digest.evict_tag(f"sign_in:{key}")
         _by_sign_in.evict(UUID(key))
