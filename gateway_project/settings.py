@@ -304,6 +304,7 @@ BREAKER_WINDOW_SECONDS = env_int("GATEHOUSE_BREAKER_WINDOW_SECONDS", 30, minimum
 BREAKER_OPEN_SECONDS = env_int("GATEHOUSE_BREAKER_OPEN_SECONDS", 10, minimum=1)
 BREAKER_LONGEST_SECONDS = env_int("GATEHOUSE_BREAKER_LONGEST_SECONDS", 60, minimum=1)
 SLOW_SECONDS = env_int("GATEHOUSE_SLOW_SECONDS", 10, minimum=1)
+MODEL_SILENCE_SECONDS = env_int("GATEHOUSE_MODEL_SILENCE_SECONDS", 120, minimum=1)
 
 # --- Records and logs -----------------------------------------------------------------------------
 

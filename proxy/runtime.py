@@ -105,6 +105,15 @@ class Runtime:
         heads, reserved = _request_heads(plan.server, plan.credential, destination)
         return replace(plan, destination=destination, heads=heads, reserved=reserved)
 
+    def pool_for(self, destination: egress.Destination, ca_certificate: str = "") -> Pool:
+        """The connections to a destination's host and port, made only to checked addresses."""
+        key = (destination.scheme, destination.host, destination.port, ca_certificate)
+        pool = self._pools.get(key)
+        if pool is None:
+            idle = float(settings.UPSTREAM_IDLE_SECONDS)
+            pool = self._pools[key] = Pool(destination, ca_certificate, idle)
+        return pool
+
     def spawn(self, coroutine: Any) -> None:
         """Run something beside the calls, to its end."""
         self.in_flight.spawn(coroutine)
@@ -118,11 +127,7 @@ class Runtime:
 
     def _make_plan(self, server: ServerFacts, credential: Credential) -> Plan:
         destination = egress.parse_destination(server.url)
-        key = (destination.scheme, destination.host, destination.port, server.ca_certificate)
-        pool = self._pools.get(key)
-        if pool is None:
-            idle = float(settings.UPSTREAM_IDLE_SECONDS)
-            pool = self._pools[key] = Pool(destination, server.ca_certificate, idle)
+        pool = self.pool_for(destination, server.ca_certificate)
         heads, reserved = _request_heads(server, credential, destination)
         # The forms check these names; whatever else wrote the row, the caller's key never travels on (promise 1).
         allowed = frozenset(
