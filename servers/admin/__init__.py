@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from servers.admin import catalogue_items, groups, people, records, secrets, servers, tenants
+from servers.admin import access_requests, catalogue_items, groups, people, records, secrets, servers, tenants
 
-__all__ = ["catalogue_items", "groups", "people", "records", "secrets", "servers", "tenants"]
+__all__ = ["access_requests", "catalogue_items", "groups", "people", "records", "secrets", "servers", "tenants"]

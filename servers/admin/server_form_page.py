@@ -89,7 +89,7 @@ class ServerFormPage(CollaboratorsAdmin):
         scope = self.scope(request)
         several = obj is None and scope.tenants_for_new_servers()[:2].count() > 1
         url = ["url", "allow_private"] if scope.superuser else ["url"]
-        about = [*(["tenant"] if several else []), "name", "slug", "group", "description", "enabled"]
+        about = [*(["tenant"] if several else []), "name", "slug", "group", "description", "enabled", "requestable"]
         beside = ["people"] if obj is not None and links_of(obj) else []
         shown = [(None, {"fields": ["gateway_url", "health_line", *beside]})] if obj is not None else []
         return [

@@ -60,7 +60,7 @@ class VirtualServerPage(AuditedAdmin):
         if not self._is_virtual(request, obj):
             return super().get_fieldsets(request, obj)
         several = obj is None and self.scope(request).tenants_for_new_servers()[:2].count() > 1
-        about = [*(["tenant"] if several else []), "name", "slug", "group", "description", "enabled"]
+        about = [*(["tenant"] if several else []), "name", "slug", "group", "description", "enabled", "requestable"]
         if obj is None:
             return [(None, {"fields": about}), ("Members", {"fields": ["members", "list_unconnected"]})]
         beside = ["people"] if links_of(obj) else []

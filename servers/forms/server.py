@@ -84,7 +84,7 @@ class ServerForm(SharedHeaderFields, OwnHeaderFields, OAuthFields, PassthroughFi
     class Meta:
         model = Server
         fields = (
-            "tenant", "group", "name", "slug", "description", "url", "enabled", "connect_timeout",
+            "tenant", "group", "name", "slug", "description", "url", "enabled", "requestable", "connect_timeout",
             "response_timeout", "ca_certificate", "static_headers", "allowed_request_headers", "max_request_bytes",
             "path",
         )  # fmt: skip

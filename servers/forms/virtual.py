@@ -49,7 +49,7 @@ class VirtualServerForm(PlacedForm):
 
     class Meta:
         model = Server
-        fields = ("tenant", "group", "name", "slug", "description", "enabled", "list_unconnected")
+        fields = ("tenant", "group", "name", "slug", "description", "enabled", "requestable", "list_unconnected")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
