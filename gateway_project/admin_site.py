@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any, Final
 
 from django.conf import settings
@@ -11,23 +9,31 @@ from django.contrib import admin
 from django.contrib.admin.views.autocomplete import AutocompleteJsonView
 from django.contrib.auth.decorators import login_not_required
 from django.core.exceptions import PermissionDenied
-from django.db.models import Count, Q
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import resolve_url
-from django.urls import NoReverseMatch, reverse
-from django.utils import timezone
+from django.urls import reverse
 from django.utils.decorators import method_decorator
 from django.utils.http import urlencode
 from django.views.decorators.cache import never_cache
 
+from gateway_project import index_page
 from servers.people import people_of, person_label, teams_of
-from servers.scope import Scope, scope_of_request
+from servers.scope import scope_of_request
 
 # Sections of the index, in the order of setting things up; what is not listed comes last under its own name.
 SECTIONS: Final = (
     ("MCP servers", ("servers.servergroup", "servers.server", "servers.catalogueitem")),
     ("Credentials upstream", ("authflows.connection", "authflows.ownkey", "authflows.upstreamclient")),
-    ("Access", ("authflows.virtualaccount", "authflows.apikey", "authflows.ownkey", "servers.storedsecret")),
+    (
+        "Access",
+        (
+            "servers.accessrequest",
+            "authflows.virtualaccount",
+            "authflows.apikey",
+            "authflows.ownkey",
+            "servers.storedsecret",
+        ),
+    ),
     (
         "Sign-in",
         ("authflows.identityprovider", "authflows.oauthclient", "authflows.approval", "authflows.registrationpolicy"),
@@ -42,6 +48,10 @@ _NAMES: Final = {
 }  # fmt: skip
 
 
+# Names of the pages that open to who only reads records. Everything else stays closed, also what comes later.
+_RECORD_PAGES: Final = ("index", "app_list", "login", "logout", "jsi18n", "servers_call_", "servers_auditevent_")
+
+
 class GatehouseAdminSite(admin.AdminSite):
     """The admin of platform admins and of managers."""
 
@@ -52,8 +62,15 @@ class GatehouseAdminSite(admin.AdminSite):
     empty_value_display = "–"
 
     def has_permission(self, request: HttpRequest) -> bool:
-        """Superusers, tenant admins, and live managers of anything."""
-        return scope_of_request(request).may_enter
+        """Superusers, tenant admins, and live managers of anything; auditors where records are, and nowhere else."""
+        scope = scope_of_request(request)
+        if scope.may_enter or not scope.reads_records:
+            return scope.may_enter
+        # Asked from the portal, it decides whether the way to these pages is shown.
+        if not request.path.startswith(reverse("admin:index")):
+            return True
+        match = request.resolver_match
+        return match is not None and match.namespace == "admin" and str(match.url_name).startswith(_RECORD_PAGES)
 
     @method_decorator(never_cache)
     @method_decorator(login_not_required)
@@ -93,8 +110,7 @@ class GatehouseAdminSite(admin.AdminSite):
 
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
         scope = scope_of_request(request)
-        context = {"numbers": numbers(scope), "steps": steps(request, scope), **(extra_context or {})}
-        return super().index(request, context)
+        return super().index(request, {**index_page.page(request, scope), **(extra_context or {})})
 
 
 class ScopedAutocomplete(AutocompleteJsonView):
@@ -123,71 +139,3 @@ class ScopedAutocomplete(AutocompleteJsonView):
     def serialize_result(self, obj: Any, to_field_name: str) -> dict[str, str]:
         label = person_label(obj) if self.source_field.name == "user" else str(obj)
         return {"id": str(getattr(obj, to_field_name)), "text": label}
-
-
-@dataclass(frozen=True)
-class Step:
-    """One step of setting up: what to do, where, and whether it is done."""
-
-    text: str
-    url: str
-    done: bool
-
-
-def steps(request: HttpRequest, scope: Scope) -> list[Step]:
-    """The way to a first call; empty when all is done or the person may not do it."""
-    from authflows.models import ApiKey
-    from servers.models import AccessRule, Server
-
-    if not scope.may_add_servers:
-        return []
-    servers = scope.visible_servers()
-    mine = Q(user=request.user.pk)
-    given = AccessRule.objects.filter(Q(server__in=servers) | Q(group__in=scope.visible_groups())).exclude(mine)
-    found = [
-        Step("Add an MCP server", reverse("admin:servers_server_add"), servers.exists()),
-        Step(
-            "Test its connection",
-            reverse("admin:servers_server_changelist"),
-            servers.filter(health=Server.Health.OK).exists(),
-        ),
-        Step("Give somebody access", reverse("admin:servers_server_changelist"), given.exists()),
-        Step("Make yourself an API key", _keys_url(), ApiKey.objects.filter(owner=request.user.pk).exists()),
-    ]
-    return [] if all(step.done for step in found) else found
-
-
-def _keys_url() -> str:
-    try:
-        return reverse("my-keys")
-    except NoReverseMatch:
-        return reverse("admin:index")
-
-
-def numbers(scope: Scope) -> dict[str, Any]:
-    """Servers by health, and the calls of the last 24 hours, of what the person administers."""
-    from servers.models import IS_ERROR, Call, Server, Tenant
-    from servers.models.catalogue import CatalogueItem
-
-    # A virtual server has no health of its own.
-    tested = scope.visible_servers().exclude(kind=Server.Kind.VIRTUAL)
-    health = dict(tested.order_by().values_list("health").annotate(Count("pk")))
-    calls = Call.objects.filter(at__gte=timezone.now() - timedelta(hours=24))
-    if not scope.superuser:
-        slugs = list(Tenant.objects.filter(pk__in=scope.tenants).values_list("slug", flat=True))
-        mine = list(scope.visible_servers().values_list("pk", flat=True))
-        calls = calls.filter(Q(tenant__in=slugs) | Q(server_id__in=mine))
-    held = CatalogueItem.objects.filter(state=CatalogueItem.State.HELD)
-    if not scope.superuser:
-        held = held.filter(catalogue__server__in=scope.visible_servers())
-    totals = calls.aggregate(calls=Count("pk"), errors=Count("pk", filter=IS_ERROR))
-    return {
-        "health": [
-            {"value": value, "label": label, "count": health.get(value, 0)}
-            for value, label in Server.Health.choices
-            # Of the ways to fail, those that there are.
-            if health.get(value) or value in (Server.Health.UNKNOWN, Server.Health.OK)
-        ],
-        "held": held.count(),
-        **totals,
-    }

@@ -1,7 +1,8 @@
 """What a person may administer: the one answer behind every admin page, list, choice and button.
 
 A superuser administers everything, a tenant admin everything of the tenant, a manager exactly the servers and
-groups that a live rule names, and only in tenants the person belongs to. Everything else is closed.
+groups that a live rule names, and only in tenants the person belongs to. An auditor administers nothing and reads the
+records of the tenant. Everything else is closed.
 """
 
 from __future__ import annotations
@@ -28,10 +29,22 @@ class Scope:
     servers: frozenset[UUID] = frozenset()
     reached_tenants: frozenset[UUID] = frozenset()
     """Tenants that hold any of it: people and teams may be chosen from these."""
+    audited: frozenset[UUID] = frozenset()
+    """Tenants whose records the person reads without administering them."""
+
+    @property
+    def reads_records(self) -> bool:
+        """Whether there is any tenant whose call records and audit trail the person reads."""
+        return self.superuser or bool(self.recorded_tenants)
+
+    @property
+    def recorded_tenants(self) -> frozenset[UUID]:
+        """The tenants whose records the person reads; of a superuser none is named, who reads all."""
+        return self.tenants | self.audited
 
     @property
     def may_enter(self) -> bool:
-        """Whether the admin pages open at all."""
+        """Whether the person administers anything, so that the admin pages open. Auditors get in for records only."""
         return self.superuser or bool(self.tenants or self.groups or self.servers)
 
     @property
@@ -94,6 +107,7 @@ def scope_of(person: Any) -> Scope:
         return Scope(superuser=True)
     belongs = dict(Membership.objects.filter(user=person).values_list("tenant_id", "role"))
     administered = frozenset(t for t, role in belongs.items() if role == Membership.Role.ADMIN)
+    audited = frozenset(t for t, role in belongs.items() if role == Membership.Role.AUDITOR)
     live = Q(expires_at__isnull=True) | Q(expires_at__gt=timezone.now())
     rules = AccessRule.objects.filter(live, role=Role.MANAGER).filter(Q(user=person) | Q(team__in=person.groups.all()))
     groups: set[UUID] = set()
@@ -115,6 +129,7 @@ def scope_of(person: Any) -> Scope:
         groups=frozenset(groups),
         servers=frozenset(servers),
         reached_tenants=frozenset(reached),
+        audited=audited,
     )
 
 
