@@ -271,6 +271,8 @@ SECURE_CSP = {
     "frame-ancestors": ["'none'"],
     "object-src": ["'none'"],
     "img-src": ["'self'", "data:"],
+    # Sounds that a tool answered, in the playground.
+    "media-src": ["'self'", "data:"],
 }
 
 # --- Language, time, static files -----------------------------------------------------------------

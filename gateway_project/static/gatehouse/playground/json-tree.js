@@ -8,6 +8,16 @@ const TEXT_SHOWN = 2_000;
 const OPEN_DEPTH = 2;
 const OPEN_ENTRIES = 20;
 
+/** The value as indented JSON; of one that is nested too deeply for the browser's own writer, a sentence. */
+export function pretty(value) {
+  try {
+    return JSON.stringify(value, null, 2) ?? "";
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    return "This value is nested too deeply to be written out.";
+  }
+}
+
 /** The value as an element. */
 export function jsonTree(value) {
   return element("div", { class: "tree" }, node(null, value, 0));

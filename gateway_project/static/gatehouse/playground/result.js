@@ -2,7 +2,7 @@
 // few types, nothing is fetched, and what is huge is folded.
 
 import { button, copyButton, download, element } from "./dom.js";
-import { jsonTree } from "./json-tree.js";
+import { jsonTree, pretty } from "./json-tree.js";
 import { size, visible, webAddress } from "./text.js";
 
 const TEXT_SHOWN = 20_000;
@@ -90,7 +90,7 @@ function media(one) {
   const shown =
     one.type === "image"
       ? element("img", { src: url, alt: "Picture in the tool's answer", onerror: broken })
-      : element("audio", { src: URL.createObjectURL(blob), controls: true, onerror: broken });
+      : element("audio", { src: url, controls: true, onerror: broken });
   const figure = element("figure", { class: "block" }, shown, foot);
   return figure;
 }
@@ -145,7 +145,7 @@ function embeddedFile(inner) {
 }
 
 function structured(value) {
-  const copy = copyButton(() => JSON.stringify(value, null, 2), "Copy the structured content");
+  const copy = copyButton(() => pretty(value), "Copy the structured content");
   return element("section", { class: "block structured" },
     element("div", { class: "line" }, element("h4", {}, "Structured content"), element("span", { class: "push" }, copy)), jsonTree(value));
 }
