@@ -46,7 +46,7 @@ from proxy.pipeline import (
 )
 from proxy.record import recorder
 from proxy.refusals import failure_of
-from proxy.request_head import RequestHead, request_head
+from proxy.request_head import REQUEST_ID, RequestHead, request_head
 from proxy.upstream_refusal import Refused
 from servers import changes
 from servers.request_id import set_request_id
@@ -89,7 +89,8 @@ class McpConsumer(AsyncConsumer):
             await _start()
         here = runtime.runtime_of(scope)
         head = request_head(scope)
-        call = ActiveCall(scope["method"], head.knock, here.next_request_id(), receive, send, here.loop)
+        request_id = scope.get(REQUEST_ID) or here.next_request_id()
+        call = ActiveCall(scope["method"], head.knock, request_id, receive, send, here.loop)
         call.client = head.client
         here.in_flight.begin(call)
         try:
@@ -213,7 +214,7 @@ async def _serve_prepared(
             body = again
         if not_connected.is_connect_tool(message, prepared.server):
             return await not_connected.already_connected(call, prepared.server)
-    if message.modern and eras.owes_an_era(prepared):
+    if message.modern and (eras.owes_an_era(prepared) or (call.knock.ours and eras.is_open(prepared))):
         call.watchable = True
         await era_probing.probe(call, here, prepared)
     if sealed is None and eras.needs_engine(prepared, message):

@@ -177,6 +177,11 @@ def owes_an_era(prepared: Prepared) -> bool:
     return bool(_opened_for) and prepared.server.id in _opened_for and known_of(prepared).evidence.modern is None
 
 
+def is_open(prepared: Prepared) -> bool:
+    """Whether there is no evidence yet of whether the server takes modern requests."""
+    return prepared.server.path is _AUTO and known_of(prepared).evidence.modern is None
+
+
 def honest_refusal(prepared: Prepared, message: Message) -> tuple[str, list[str]] | None:
     """Text and versions of the -32022 to give in the server's place (2.6 A and B); None: let the message pass."""
     server = prepared.server

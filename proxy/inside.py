@@ -16,7 +16,8 @@ from django.conf import settings
 
 from proxy.consumers import McpConsumer
 from proxy.pipeline import Inside
-from proxy.request_head import INSIDE
+from proxy.request_head import INSIDE, REQUEST_ID
+from servers.request_id import current_request_id
 
 _PIECES_WAITING: Final = 8
 """So many pieces of an answer are taken before whoever reads them has to keep up."""
@@ -64,6 +65,7 @@ async def ask(
         "mcp_route": (tenant, slug, "server"),
         "query_string": b"",
         "headers": said,
+        REQUEST_ID: current_request_id(),
     }
     if isinstance(caller, Inside):
         scope[INSIDE] = caller

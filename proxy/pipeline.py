@@ -50,6 +50,8 @@ class Knock:
     headers: Mapping[bytes, bytes] = field(default_factory=lambda: _NO_HEADERS, repr=False)
     """All headers, for servers to which callers bring their credential themselves."""
     inside: Inside | None = None
+    ours: bool = False
+    """The client is the gateway itself: it speaks modern MCP alone, and waits until it is known how to reach a server."""
 
 
 @dataclass(slots=True)

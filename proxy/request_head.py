@@ -11,9 +11,11 @@ from proxy.known_head import KEPT
 from proxy.pipeline import Knock
 from proxy.runtime import AGENT, Plan
 
-
 INSIDE: Final = "gatehouse.inside"
 """Where `proxy/inside.py` says who calls. Servers make the scope of a request themselves; no client has a say in it."""
+
+REQUEST_ID: Final = "gatehouse.request_id"
+"""Where it says under which id the door that they came through records and logs."""
 
 
 class RequestHead:
@@ -41,6 +43,7 @@ class RequestHead:
         self.knock = Knock(tenant, slug, endpoint, authorization, authorization_twice, scope["query_string"])
         self.knock.headers = headers
         self.knock.inside = scope.get(INSIDE)
+        self.knock.ours = REQUEST_ID in scope
         self._plan: Plan | None = None
         self._lines = b""
         self.to_member: tuple[Plan, str, bytes] | None = None

@@ -16,8 +16,6 @@ CREDENTIAL: Final = "session"
 AGENT: Final = "Gatehouse playground"
 _MCP_HEADERS: Final = ("mcp-protocol-version", "mcp-method", "mcp-name")
 _PARAMETER: Final = "mcp-param-"
-# What of the answer's headers the page shows; all others are about the connection.
-_SHOWN: Final = ("content-type", "x-request-id")
 
 
 @require_POST
@@ -36,8 +34,6 @@ async def mcp(request: HttpRequest, tenant: str, slug: str) -> HttpResponseBase:
     answer = await ask(
         Inside(person.pk, CREDENTIAL), tenant=tenant, slug=slug, body=request.body, headers=headers, agent=AGENT
     )
-    response: HttpResponseBase = StreamingHttpResponse(answer.pieces, status=answer.status)
-    for name in _SHOWN:
-        if name in answer.headers:
-            response.headers[name] = answer.headers[name]
-    return response
+    # Its other headers are about the connection.
+    content_type = answer.headers.get("content-type")
+    return StreamingHttpResponse(answer.pieces, status=answer.status, content_type=content_type)
