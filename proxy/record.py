@@ -22,6 +22,7 @@ from authflows.models import ApiKey, Approval, Connection, OAuthClient, OwnKey
 from authflows.outbound.credential_results import Credential, Kind
 from servers import audit
 from servers.models import Call
+from servers.turns import give_way
 
 log = logging.getLogger(__name__)
 calls_log = logging.getLogger("gatehouse.calls")
@@ -198,15 +199,17 @@ _INSERT_MANY: Final = _INSERT_ONE + f", ({_PLACES})".replace("%s", "?") * (_ROWS
 def _insert_into_sqlite(rows: list[CallRow]) -> None:
     """Many rows a statement: `executemany` hands the interpreter's lock over and back for every row.
 
-    On the driver's own cursor, because Django's rewrites the text of every statement.
+    On the driver's own cursor, because Django's rewrites the text of every statement. Calls have their turn between
+    two statements: a whole batch would hold them up for milliseconds.
     """
     cursor = connection.connection.cursor()
-    values = _sqlite_values(rows)
-    while len(values) >= _ROWS_A_STATEMENT:
-        several, values = values[:_ROWS_A_STATEMENT], values[_ROWS_A_STATEMENT:]
-        cursor.execute(_INSERT_MANY, [value for row in several for value in row])
-    if values:
-        cursor.executemany(_INSERT_ONE, values)
+    for start in range(0, len(rows), _ROWS_A_STATEMENT):
+        values = _sqlite_values(rows[start : start + _ROWS_A_STATEMENT])
+        if len(values) == _ROWS_A_STATEMENT:
+            cursor.execute(_INSERT_MANY, [value for row in values for value in row])
+            give_way()
+        else:
+            cursor.executemany(_INSERT_ONE, values)
     cursor.close()
 
 

@@ -16,9 +16,14 @@ _STEP: Final = 100
 _PAUSE_SECONDS: Final = 0.00005
 
 
+def give_way() -> None:
+    """Let others run that wait for the interpreter. Not for the event loop itself."""
+    sleep(_PAUSE_SECONDS)
+
+
 def in_turns(items: Iterable[Item]) -> Iterator[Item]:
     """The same items; others run after each hundred of them. Not for the event loop itself."""
     for number, item in enumerate(items, 1):
         yield item
         if number % _STEP == 0:
-            sleep(_PAUSE_SECONDS)
+            give_way()
