@@ -10,9 +10,10 @@ from uuid import UUID
 from django.db.models import Q, QuerySet
 
 from servers.egress import Destination, parse_destination
-from servers.errors import DestinationRefused, GatewayError, SecretUnavailable
+from servers.errors import GatewayError, SecretUnavailable
 from servers.models import ModelEndpoint
-from servers.secrets.resolver import fill
+from servers.secrets.references import BadReference, parse_reference
+from servers.secrets.resolver import resolve
 
 MODEL_MOST_CHARACTERS = 200
 """The longest name of a model."""
@@ -84,7 +85,12 @@ def authorization(endpoint: ModelEndpoint) -> tuple[tuple[str, str], ...]:
     """The header with the endpoint's key, none where it needs none; raises SecretUnavailable."""
     if not endpoint.key:
         return ()
-    key = fill(endpoint.key, endpoint.tenant)
+    try:
+        reference = parse_reference(endpoint.key)
+    except BadReference as error:
+        # A key that was written into the row itself is not used: it would lie there unsealed.
+        raise SecretUnavailable("The key of this endpoint is no secret reference. Set it again.") from error
+    key = resolve(reference, endpoint.tenant)
     if not key.isascii() or not key.isprintable():
         raise SecretUnavailable("The key of this endpoint holds characters that no header can carry. Set it again.")
     return (("authorization", f"Bearer {key}"),)
@@ -95,18 +101,3 @@ def model_names(found: object) -> tuple[str, ...]:
     values: Iterable[object] = found if isinstance(found, list) else ()
     names = (value.strip() for value in values if isinstance(value, str))
     return tuple(dict.fromkeys(name for name in names if name and len(name) <= MODEL_MOST_CHARACTERS))
-
-
-__all__ = [
-    "DestinationRefused",
-    "ModelRefused",
-    "Offered",
-    "Target",
-    "authorization",
-    "below",
-    "chat_destination",
-    "model_names",
-    "offered_to",
-    "target_for",
-    "usable_by",
-]
