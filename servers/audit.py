@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 from django.db import transaction
 from django.utils import timezone
@@ -102,8 +102,24 @@ class Action(StrEnum):
     MODEL_ENDPOINT_CHANGE = "model_endpoint:change"
     MODEL_ENDPOINT_DELETE = "model_endpoint:delete"
     RECORDS_EXPORT = "records:export"
+    CHAIN_VERIFY = "records:verify"
     KEYS_ROTATE = "key_ring:rotate"
     CALLS_LOST = "call_records:lost"
+
+
+TROUBLES: Final = frozenset(
+    {
+        Action.SIGN_IN_FAILED,
+        Action.CATALOGUE_FAIL,
+        Action.CATALOGUE_REFUSE,
+        Action.ACCESS_REFUSE,
+        Action.CLIENT_DENY,
+        Action.TOKEN_REUSE,
+        Action.CONNECTION_LOST,
+        Action.CALLS_LOST,
+    }
+)
+"""Events that tell of a refusal, a failure or a loss; all others tell of something that was done."""
 
 
 def record(
@@ -187,30 +203,55 @@ class Broken:
     reason: str
 
 
+@dataclass(frozen=True)
+class Walked:
+    """The last row of the chain that was looked at; number 0 is the place before the first."""
+
+    sequence: int = 0
+    hash: str = FIRST_HASH
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A part of the chain: how far it goes, where it does not hold, and whether it is the last."""
+
+    last: Walked
+    broken: list[Broken]
+    done: bool
+
+
+def verify_piece(after: Walked, *, limit: int) -> Piece:
+    """Look at the next `limit` rows after a place, so that a long chain is verified in short requests."""
+    # Before the rows: what is added between the two reads is then a row too many, not a head too far.
+    head = AuditHead.objects.filter(id=1).first() or AuditHead()
+    rows = list(AuditEvent.objects.filter(sequence__gt=after.sequence).order_by("sequence")[:limit])
+    if not rows:
+        return Piece(after, _broken_end(after, head), done=True)
+    last, broken = after, []
+    for event in rows:
+        if event.sequence != last.sequence + 1:
+            broken.append(Broken(last.sequence + 1, f"row missing before {event.sequence}"))
+        if event.previous_hash != last.hash:
+            broken.append(Broken(event.sequence, "does not follow the row before it"))
+        if event_hash(event) != event.hash:
+            broken.append(Broken(event.sequence, "content was changed"))
+        last = Walked(event.sequence, event.hash)
+    return Piece(last, broken, done=False)
+
+
+def _broken_end(last: Walked, head: AuditHead) -> list[Broken]:
+    if (head.sequence, head.hash) == (last.sequence, last.hash):
+        return []
+    reason = "the newest rows are missing" if head.sequence > last.sequence else "the head names another row"
+    return [Broken(max(head.sequence, last.sequence), reason)]
+
+
 def verify() -> Iterator[Broken]:
     """Walk the whole chain and yield every place where it does not hold. Events may be added meanwhile."""
-    expected_hash, expected_sequence = FIRST_HASH, 1
-    while True:
-        walked = 0
-        newer = AuditEvent.objects.filter(sequence__gte=expected_sequence).order_by("sequence")
-        for event in newer.iterator(chunk_size=1000):
-            walked += 1
-            if event.sequence != expected_sequence:
-                yield Broken(expected_sequence, f"row missing before {event.sequence}")
-            if event.previous_hash != expected_hash:
-                yield Broken(event.sequence, "does not follow the row before it")
-            if event_hash(event) != event.hash:
-                yield Broken(event.sequence, "content was changed")
-            expected_hash, expected_sequence = event.hash, event.sequence + 1
-        head = AuditHead.objects.filter(id=1).first() or AuditHead()
-        if (head.sequence, head.hash) == (expected_sequence - 1, expected_hash):
-            return
-        if not walked:
-            reason = (
-                "the newest rows are missing" if head.sequence >= expected_sequence else "the head names another row"
-            )
-            yield Broken(max(head.sequence, expected_sequence - 1), reason)
-            return
+    piece = Piece(Walked(), [], done=False)
+    while not piece.done:
+        piece = verify_piece(piece.last, limit=1000)
+        yield from piece.broken
 
 
 def _instant(value: datetime) -> str:
