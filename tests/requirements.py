@@ -50,6 +50,7 @@ FEATURES: Final = {
     "F-501": "Collaborators: people and teams as User or Manager of a server or group",
     "F-502": "Rules to single tools, prompts and resources, or by their hints",
     "F-504": "Access requests: ask for a server with a reason and an end; its manager answers in one click",
+    "F-503": "Why can't I: each step of the decision, as the gateway decides, with what to do about it",
     "F-601": "How To Use: the exact URL and a snippet for each client",
     "F-602": "Catalogue: the servers and items I may use, their state, Connect Now in place, and what I can ask for",
     "F-605": "A virtual server: items of several servers under one URL, names that a manager chose, what is missing",

@@ -125,8 +125,11 @@ def still_signed_in(sign_in: UUID, *, may_load: bool = True) -> Principal | Unau
 def _load_key(digest: str) -> Principal | None:
     keys = ApiKey.objects.select_related("owner__virtual_account")
     key = keys.filter(digest=digest, revoked_at__isnull=True).first()
-    if key is None:
-        return None
+    return principal_of_key(key) if key is not None else None
+
+
+def principal_of_key(key: ApiKey) -> Principal:
+    """Who a key (with its owner and their virtual account) stands for. Whether it still holds is not asked here."""
     limited_to = frozenset(key.servers.values_list("pk", flat=True)) if key.limited else None
     return principal_for(
         key.owner,
