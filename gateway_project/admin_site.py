@@ -39,7 +39,7 @@ SECTIONS: Final = (
         ("authflows.identityprovider", "authflows.oauthclient", "authflows.approval", "authflows.registrationpolicy"),
     ),
     ("People", ("auth.user", "auth.group", "authflows.identity")),
-    ("Gateway", ("servers.tenant", "servers.privatedestination")),
+    ("Gateway", ("servers.tenant", "servers.privatedestination", "servers.modelendpoint")),
     ("Records", ("servers.call", "servers.auditevent")),
 )
 _NAMES: Final = {

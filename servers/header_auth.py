@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from servers.header_fields import StoredHeader
-from servers.models import AuthConfig, Server, StoredSecret, Tenant
+from servers.models import AuthConfig, ModelEndpoint, Server, StoredSecret, Tenant
 from servers.models.virtual import VirtualMember
 from servers.secrets.references import (
     BadReference,
@@ -110,10 +110,10 @@ def free_secret_name(server: Server, what: str) -> tuple[str, str]:
         number += 1
 
 
-def uses_of_secrets(tenants: Iterable[Tenant]) -> dict[str, list[Server]]:
-    """FQN of a stored secret to the servers whose headers or apps name it, for themselves or a member; two queries."""
+def uses_of_secrets(tenants: Iterable[Tenant]) -> dict[str, list[Server | ModelEndpoint]]:
+    """FQN of a stored secret to what names it: servers, for themselves or a member, and model endpoints; 3 queries."""
     chosen = list(tenants)
-    found: dict[str, list[Server]] = defaultdict(list)
+    found: dict[str, list[Server | ModelEndpoint]] = defaultdict(list)
     configs = AuthConfig.objects.filter(server__tenant__in=chosen).select_related("server__tenant")
     for config in configs.order_by("server__name"):
         for fqn in named_secrets((*(value for _, value in config.header_templates()), _client_secret(config))):
@@ -123,6 +123,9 @@ def uses_of_secrets(tenants: Iterable[Tenant]) -> dict[str, list[Server]]:
         for fqn in named_secrets(value for _, value in member.header_templates()):
             if member.virtual not in found[fqn]:
                 found[fqn].append(member.virtual)
+    for endpoint in ModelEndpoint.objects.filter(tenant__in=chosen).exclude(key="").order_by("name"):
+        for fqn in named_secrets([endpoint.key]):
+            found[fqn].append(endpoint)
     return dict(found)
 
 

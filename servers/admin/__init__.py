@@ -2,6 +2,26 @@
 
 from __future__ import annotations
 
-from servers.admin import access_requests, catalogue_items, groups, people, records, secrets, servers, tenants
+from servers.admin import (
+    access_requests,
+    catalogue_items,
+    groups,
+    model_endpoints,
+    people,
+    records,
+    secrets,
+    servers,
+    tenants,
+)
 
-__all__ = ["access_requests", "catalogue_items", "groups", "people", "records", "secrets", "servers", "tenants"]
+__all__ = [
+    "access_requests",
+    "catalogue_items",
+    "groups",
+    "model_endpoints",
+    "people",
+    "records",
+    "secrets",
+    "servers",
+    "tenants",
+]

@@ -16,7 +16,7 @@ from servers.admin.base import AuditedAdmin, actor_of
 from servers.forms import SecretForm
 from servers.header_auth import uses_of_secrets
 from servers.links import admin_url
-from servers.models import Server, StoredSecret
+from servers.models import ModelEndpoint, Server, StoredSecret
 from servers.secrets.store import set_secret
 
 
@@ -61,7 +61,7 @@ class StoredSecretAdmin(AuditedAdmin):
         return ("fqn", "updated_at", "used_by") if obj is not None else ()
 
     def get_list_display(self, request: HttpRequest) -> Any:
-        uses: dict[str, list[Server]] = {}
+        uses: dict[str, list[Server | ModelEndpoint]] = {}
 
         @admin.display(description="used by")
         def used_by(secret: StoredSecret) -> SafeString | str:
@@ -91,7 +91,7 @@ class StoredSecretAdmin(AuditedAdmin):
         for secret in objs:
             names = ", ".join(s.name for s in uses.get(secret.fqn, ()))
             if names:
-                protected = [*protected, f"{secret.fqn} is used by {names}. Change those servers first."]
+                protected = [*protected, f"{secret.fqn} is used by {names}. Change those first."]
         return listed, counts, missing, protected
 
     def delete_model(self, request: HttpRequest, obj: StoredSecret) -> None:
@@ -103,7 +103,7 @@ class StoredSecretAdmin(AuditedAdmin):
                 return
             super().delete_model(request, obj)
 
-    def _uses(self, request: HttpRequest) -> dict[str, list[Server]]:
+    def _uses(self, request: HttpRequest) -> dict[str, list[Server | ModelEndpoint]]:
         return uses_of_secrets(self.scope(request).administered_tenants())
 
     @admin.display(description="used by")
@@ -111,5 +111,5 @@ class StoredSecretAdmin(AuditedAdmin):
         return _links(uses_of_secrets([secret.tenant]).get(secret.fqn, []))
 
 
-def _links(servers: list[Server]) -> SafeString | str:
+def _links(servers: list[Server | ModelEndpoint]) -> SafeString | str:
     return format_html_join(", ", '<a href="{}">{}</a>', ((admin_url(s), s.name) for s in servers)) or "nothing"
