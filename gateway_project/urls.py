@@ -34,6 +34,7 @@ urlpatterns = [
     re_path(r"^revoke/?$", token.revoke, name="revoke-token"),
     # Pasted by admins at providers: never changed.
     path("api/svc/v1/llm-gateway/mcp-servers/oauth2/callback", connect.callback, name="oauth2-callback"),
+    path("", include("proxy.api.urls")),
     path("", include("proxy.urls")),
     # Before the admin, which takes all that is below it.
     path("admin/discover/", admin.site.admin_view(upstream_setup.discover_draft), name="discover-draft"),

@@ -136,6 +136,22 @@ def reached_by(user: Any, server: Server) -> tuple[MyMember, ...]:
     return (_member(server, connection, key, enabled=server.enabled),)
 
 
+def reached_by_each(user: Any, servers: Collection[Server]) -> dict[UUID, tuple[MyMember, ...]]:
+    """The same for several servers, which get their auth_config; a bounded number of queries."""
+    found = members_of_each(user, [server for server in servers if server.is_virtual])
+    plain = {server.pk: server for server in servers if not server.is_virtual}
+    for config in AuthConfig.objects.filter(server__in=plain):
+        plain[config.server_id].auth_config = config
+    connections = {
+        row.server_id: row for row in Connection.objects.filter(user=user, server__in=plain).select_related("client")
+    }
+    keys = {row.server_id: row for row in OwnKey.objects.filter(user=user, server__in=plain).select_related("user")}
+    for server in plain.values():
+        member = _member(server, connections.get(server.pk), keys.get(server.pk), enabled=server.enabled)
+        found[server.pk] = (member,)
+    return found
+
+
 def virtual_servers_with(servers: Collection[UUID], usable: Mapping[UUID, Server]) -> dict[UUID, list[Server]]:
     """Through which of the `usable` virtual servers each of these servers is called with what a person has for it."""
     virtual = [server.pk for server in usable.values() if server.is_virtual]

@@ -81,7 +81,9 @@ def link(request: HttpRequest, link_id: str) -> HttpResponse:
     still_missing, through = missing(request.user, server), _through(request, found)
     if still_missing is None:
         left = Tally(members_for(request.user, through)).missing if through is not None else []
-        about = {"server": server, "through": through, "through_missing": left}
+        # One address leads through all that is missing, a page for each.
+        following = my_connections.link_for(request.user, left[0].server, through_id=found.through_id) if left else None
+        about = {"server": server, "through": through, "through_missing": left, "following": following}
         return render(request, "authflows/connected.html", about)
     if still_missing.need is Need.OWN_KEY:
         return _own_key(request, found, still_missing, through)

@@ -1,0 +1,135 @@
+"""One call of a tool through the path of every call, and what became of it (F-604)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from asgiref.sync import async_to_sync
+from django.conf import settings
+from django.urls import reverse
+from jiter import from_json
+
+from authflows.inbound.api_callers import ApiCaller
+from authflows.inbound.api_servers import Usable
+from proxy import errors
+from proxy.api.problems import Problem
+from proxy.api.tools import tools_of
+from proxy.engine.clients import Client
+from proxy.engine.parameter_headers import annotated, parameter_headers
+from proxy.engine.requests import modern_headers, modern_params
+from proxy.engine.sse import EventReader, EventTooLarge
+from proxy.engine.wire import METHOD_NOT_FOUND, MODERN_VERSION, encoded
+from proxy.inside import ask_whole
+from proxy.messages import INVALID_PARAMS
+from proxy.pipeline import Inside
+
+AGENT: Final = "Gatehouse API"
+_CLIENT: Final = Client(modern=True, version=MODERN_VERSION, info={"name": "gatehouse-api", "version": "1"})
+_METHOD: Final = "tools/call"
+_ID: Final = 1
+_CONNECT: Final = "gatehouse/connect"
+# What the gateway itself says on the path of a call, by its code there. Its sentence goes with it.
+_OURS: Final[Mapping[int, str]] = {
+    errors.NOT_AUTHENTICATED: "not_authenticated",
+    errors.NO_ACCESS: "unknown_server",
+    errors.BODY_TOO_LARGE: "too_large",
+    errors.TOO_MANY_STREAMS: "throttled",
+    errors.INTERNAL: "internal",
+    errors.UPSTREAM_FAILED: "server_failed",
+    errors.NOT_READY: "not_ready",
+    errors.UPSTREAM_TIMEOUT: "server_timeout",
+    errors.UPSTREAM_RESTING: "server_resting",
+    errors.NOT_CONNECTED: "not_connected",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Called:
+    """The result as MCP has it, and the id of the call's record."""
+
+    result: dict[str, Any]
+    request_id: str
+
+
+def call_tool(caller: ApiCaller, usable: Usable, *, tool: str, arguments: dict[str, Any]) -> Called:
+    """Call a tool and wait for its answer; raises Problem."""
+    server = usable.server
+    if usable.allowed is None:
+        raise Problem("server_disabled", f"{server.name} is switched off. Ask its manager to enable it.")
+    params = {"name": tool, "arguments": arguments}
+    found = tools_of(caller, usable).find(tool)
+    mirrored = parameter_headers(annotated(found.text), arguments) if found is not None else {}
+    said = {**modern_headers(_METHOD, params), **mirrored}
+    message = {"jsonrpc": "2.0", "id": _ID, "method": _METHOD, "params": modern_params(params, _CLIENT, {})}
+    status, headers, body = async_to_sync(ask_whole)(
+        # A key goes along as it came, so that its limits hold there too.
+        caller.authorization or Inside(caller.user.pk, caller.principal.credential),
+        tenant=server.tenant.slug,
+        slug=server.slug,
+        body=encoded(message),
+        headers=[(name.decode("latin-1"), value.decode("latin-1")) for name, value in said.items()],
+        agent=AGENT,
+    )
+    request_id = headers.get("x-request-id", "")
+    answer = _answer_in(headers.get("content-type", ""), body)
+    if answer is None:
+        raise Problem(
+            "server_failed", f"{server.name} gave no answer that can be read. The call may have run.",
+            **_about(request_id),
+        )  # fmt: skip
+    if "error" in answer:
+        raise _refused(answer["error"], status, headers, request_id)
+    result = answer["result"]
+    if (url := _connect_url(result)) is not None:
+        text = f"{server.name} has to be connected first. Open connect_url, then repeat the request."
+        raise Problem("not_connected", text, connect_url=url, **_about(request_id))
+    if result.get("resultType") == "input_required":
+        raise Problem("input_required", **_about(request_id))
+    return Called(result, request_id)
+
+
+def _answer_in(content_type: str, body: bytes) -> dict[str, Any] | None:
+    """The response among the messages of an answer, whichever form it has; None: there is none."""
+    messages = [body]
+    if content_type.partition(";")[0].strip().lower() == "text/event-stream":
+        try:
+            messages = [event.data for event in EventReader(settings.MAX_RESPONSE_BYTES).feed(body)]
+        except EventTooLarge:
+            return None
+    for text in reversed(messages):
+        try:
+            found = from_json(text)
+        except ValueError:
+            continue
+        if isinstance(found, dict) and (isinstance(found.get("result"), dict) or isinstance(found.get("error"), dict)):
+            return found
+    return None
+
+
+def _refused(error: Mapping[str, Any], status: int, headers: Mapping[str, str], request_id: str) -> Problem:
+    code = error.get("code")
+    ours = _OURS.get(code) if isinstance(code, int) else None
+    if ours is not None and (status != 200 or code == errors.NOT_CONNECTED):
+        wait = headers.get("retry-after", "")
+        retry_after = float(wait) if wait.isdigit() and math.isfinite(float(wait)) else None
+        return Problem(ours, str(error.get("message", "")), retry_after=retry_after, **_about(request_id))
+    kept = {name: error[name] for name in ("code", "message", "data") if name in error}
+    is_callers = code in (INVALID_PARAMS, METHOD_NOT_FOUND)
+    return Problem("call_refused" if is_callers else "mcp_error", mcp_error=kept, **_about(request_id))
+
+
+def _connect_url(result: Mapping[str, Any]) -> str | None:
+    """Where the gateway asks to connect something. A server could write this too, so only a page of ours counts."""
+    meta = result.get("_meta")
+    about = meta.get(_CONNECT) if result.get("isError") and isinstance(meta, dict) else None
+    url = about.get("url") if isinstance(about, dict) else None
+    ours = settings.PUBLIC_URL + reverse("connect-link", args=["-"])[:-1]
+    return url if isinstance(url, str) and url.startswith(ours) else None
+
+
+def _about(request_id: str) -> dict[str, str]:
+    """The id by which the call's record is found, where it has one."""
+    return {"request_id": request_id} if request_id else {}

@@ -1,0 +1,24 @@
+"""The paths of the Gateway API. They are stable: a change that breaks callers is another version."""
+
+from __future__ import annotations
+
+from django.urls import path, re_path
+
+from proxy.api import calls, connections, document, own_keys, servers
+
+_SERVER = "api/v1/servers/<slug:tenant>/<slug:slug>"
+urlpatterns = [
+    path("api/v1/openapi.yaml", document.openapi, name="api-openapi"),
+    path("api/v1/problems/<slug:code>", document.OneProblem.as_view(), name="api-problem"),
+    path("api/v1/me", servers.Me.as_view(), name="api-me"),
+    path("api/v1/servers", servers.ServerList.as_view(), name="api-servers"),
+    path(_SERVER, servers.OneServer.as_view(), name="api-server"),
+    path(f"{_SERVER}/tools", servers.ToolList.as_view(), name="api-tools"),
+    path(f"{_SERVER}/tools/<path:tool>", servers.OneTool.as_view(), name="api-tool"),
+    path(f"{_SERVER}/calls", calls.Calls.as_view(), name="api-calls"),
+    path("api/v1/connections", connections.ConnectionList.as_view(), name="api-connections"),
+    path(f"{_SERVER}/connection", connections.OneConnection.as_view(), name="api-connection"),
+    path(f"{_SERVER}/connect-link", connections.ConnectLinks.as_view(), name="api-connect-link"),
+    path(f"{_SERVER}/own-key", own_keys.OneOwnKey.as_view(), name="api-own-key"),
+    re_path(r"^api/v1(?:/.*)?$", document.Nothing.as_view()),
+]
