@@ -7,6 +7,7 @@ from django.urls import path
 from django.views.generic import RedirectView
 
 from authflows.views import (
+    access_requests,
     connections,
     first_admin,
     my_access,
@@ -28,6 +29,8 @@ urlpatterns = [
     path("setup/<str:token>", first_admin.open_link, name="first-admin-link"),
     path("portal/", my_servers.portal, name="portal"),
     path("portal/password/", sign_in.NewPassword.as_view(), name="my-password"),
+    path("portal/ask/<uuid:server_id>/", access_requests.ask, name="ask-access"),
+    path("portal/ask/requests/<uuid:request_id>/withdraw/", access_requests.withdraw, name="withdraw-request"),
     path("portal/servers/<slug:tenant>/<slug:slug>/", my_servers.server, name="portal-server"),
     path("portal/access/", my_access.access, name="my-access"),
     path("portal/access/<uuid:approval_id>/revoke/", my_access.revoke_approval, name="my-approval-revoke"),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from django.utils import timezone
 
 from authflows.inbound.principals import principal_for
 from servers import access, registry
-from servers.access import Allowed, Denied, Reason
+from servers.access import Allowed, Denied, Principal, Reason, Rules
 from servers.models import Role, Server
 from servers.rule_texts import rights_text
 
@@ -22,6 +23,10 @@ class MyServer:
     role: Role | None
     limits: str = ""
     """What of it is theirs, in words; empty: everything."""
+    allowed: Allowed | None = None
+    """What they may have of it now; None while it is switched off."""
+    ends: datetime | None = None
+    """When their right ends, if nothing is changed; None: it has no end."""
 
     @property
     def state(self) -> str:
@@ -47,7 +52,11 @@ class MyServer:
 
 def servers_of(user: Any) -> list[MyServer]:
     """All servers that `user` may use, by name; a bounded number of queries."""
-    principal = principal_for(user, credential="session")
+    return servers_for(principal_for(user, credential="session"))
+
+
+def servers_for(principal: Principal) -> list[MyServer]:
+    """The same for who already knows the principal; two queries."""
     now = timezone.now().timestamp()
     found = []
     for server, rules in registry.concerning(principal):
@@ -59,7 +68,7 @@ def servers_of(user: Any) -> list[MyServer]:
             rules=rules,
             now=now,
         )
-        if (shown := _shown(server, decision)) is not None:
+        if (shown := _shown(server, decision, _end_of(principal, rules, now))) is not None:
             found.append(shown)
     return found
 
@@ -73,19 +82,31 @@ def server_of(user: Any, *, tenant_slug: str, slug: str) -> MyServer | None:
     )
     if server is None:
         return None
+    principal = principal_for(user, credential="session")
+    rules, now = registry.rules_of(server), timezone.now().timestamp()
     decision = access.decide(
-        principal_for(user, credential="session"),
+        principal,
         server_id=server.id,
         tenant_id=server.tenant_id,
         enabled=server.enabled,
-        rules=registry.rules_of(server),
-        now=timezone.now().timestamp(),
+        rules=rules,
+        now=now,
     )
-    return _shown(server, decision)
+    return _shown(server, decision, _end_of(principal, rules, now))
 
 
-def _shown(server: Server, decision: Allowed | Denied) -> MyServer | None:
+def _end_of(principal: Principal, rules: Rules, now: float) -> datetime | None:
+    """When the last of the person's living rules ends; None where one of them has no end."""
+    grants = [*rules.people.get(principal.user_id, ())]
+    for team in principal.teams:
+        grants += rules.teams.get(team, ())
+    ends = [grant.expires_at for grant in grants if grant.expires_at is None or grant.expires_at > now]
+    known = [end for end in ends if end is not None]
+    return datetime.fromtimestamp(max(known), UTC) if known and len(known) == len(ends) else None
+
+
+def _shown(server: Server, decision: Allowed | Denied, ends: datetime | None) -> MyServer | None:
     if isinstance(decision, Allowed):
-        return MyServer(server, decision.role, rights_text(decision.rights))
+        return MyServer(server, decision.role, rights_text(decision.rights), decision, ends)
     # Everything else is asked before the switch: whoever gets this answer has a right.
-    return MyServer(server, None) if decision.reason is Reason.SERVER_DISABLED else None
+    return MyServer(server, None, ends=ends) if decision.reason is Reason.SERVER_DISABLED else None

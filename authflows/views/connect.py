@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
@@ -87,12 +87,17 @@ class Place(NamedTuple):
 
 
 def place_said(said: str, user: Any) -> Place | None:
-    """The place behind a word of a request: the list of connections, or the page of a server that `user` may use."""
+    """The place behind a word of a request: a list, or the page of a server that `user` may use."""
     if said == "connections":
         return Place(said, reverse("my-connections"), "My connections")
+    if said == "servers":
+        return Place(said, reverse("portal"), "Servers")
     tenant, _, slug = said.partition("/")
     item = my_servers.server_of(user, tenant_slug=tenant, slug=slug) if slug else None
     return Place(said, server_page(item.server), item.server.name) if item is not None else None
+
+
+_LISTS: Final = {"my-connections": "connections", "portal": "servers"}
 
 
 def _said_of(path: str) -> str:
@@ -101,8 +106,8 @@ def _said_of(path: str) -> str:
         match = resolve(path)
     except Resolver404:
         return ""
-    if match.url_name == "my-connections":
-        return "connections"
+    if match.url_name in _LISTS:
+        return _LISTS[match.url_name]
     return f"{match.kwargs['tenant']}/{match.kwargs['slug']}" if match.url_name == "portal-server" else ""
 
 

@@ -10,8 +10,10 @@ from django.views.decorators.http import require_http_methods, require_safe
 
 from authflows.inbound import how_to_use, my_servers
 from authflows.inbound.how_to_use import Target
+from authflows.outbound import my_catalogue
+from authflows.outbound.my_catalogue import Choice
 from authflows.outbound.my_connections import connection_to
-from authflows.outbound.my_members import Tally, members_for, members_of_each
+from authflows.outbound.my_members import Tally, members_for
 from authflows.outbound.my_own_keys import own_key_for
 from authflows.views.key_forms import NewKeyForm
 from authflows.views.my_keys import warn_made_before
@@ -21,20 +23,25 @@ PAGE_SIZE = 25
 
 @require_safe
 def portal(request: HttpRequest) -> HttpResponse:
-    """The list, searchable once it is long."""
-    found = my_servers.servers_of(request.user)
-    query = request.GET.get("q", "").strip()
-    wanted = query.casefold()
-    shown = [
-        item
-        for item in found
-        if wanted in f"{item.server.name}\n{item.server.slug}\n{item.server.description}".casefold()
-    ]
-    page = Paginator(shown, PAGE_SIZE).get_page(request.GET.get("page"))
-    virtual = [item.server for item in page if item.server.is_virtual]
-    members = members_of_each(request.user, virtual) if virtual else {}
-    cards = [(item, Tally(members[item.server.pk]) if item.server.is_virtual else None) for item in page]
-    context = {"cards": cards, "page": page, "total": len(found), "query": query, "searchable": len(found) > 5 or query}
+    """The list: what I may use, chosen by words, group and state, and what I can ask for."""
+    found = my_catalogue.catalogue_for(request.user)
+    choice = Choice(request.GET.get("q", "").strip()[:200], request.GET.get("group", ""), request.GET.get("state", ""))
+    page = Paginator(my_catalogue.chosen_cards(found.cards, choice), PAGE_SIZE).get_page(request.GET.get("page"))
+    askable = my_catalogue.chosen_askable(found.askable, choice)
+    asked = [one for one in askable if one.waiting or one.refused]
+    context = {
+        "page": page,
+        "total": len(found.cards),
+        "choice": choice,
+        "chosen": choice != Choice(),
+        "searchable": len(found.cards) + len(found.askable) > 5 or choice.query,
+        "groups": my_catalogue.group_chips(found.cards, choice),
+        "standings": my_catalogue.standing_chips(found.cards, choice),
+        # What was asked for is not on a later page.
+        "askable": Paginator([*asked, *(one for one in askable if one not in asked)], PAGE_SIZE).get_page(
+            request.GET.get("ask")
+        ),
+    }
     return render(request, "portal/servers.html", context)
 
 

@@ -170,7 +170,7 @@ def _answer(request: HttpRequest) -> None:
     form = AnswerForm(request.POST)
     if not form.is_valid():
         known = [error for name in ("answer", "duration") for error in form.errors.get(name, ())]
-        messages.error(request, known[0] if known else "Choose a request and an answer first.")
+        messages.error(request, str(known[0]) if known else "Choose a request and an answer first.")
         return
     answer = form.cleaned_data
     try:
