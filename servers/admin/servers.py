@@ -16,6 +16,8 @@ from django.utils.safestring import SafeString
 from servers import audit
 from servers.admin.base import actor_of, confirm
 from servers.admin.catalogue_page import CataloguePage
+from servers.admin.imports import ImportPages
+from servers.admin.presets import PresetPages
 from servers.admin.server_deletion import ServerDeletion
 from servers.admin.server_form_page import ServerFormPage
 from servers.admin.virtual_preview import VirtualPreviewPage
@@ -38,7 +40,9 @@ def end_sessions(server: Server, *, actor: str) -> None:
 
 
 @admin.register(Server)
-class ServerAdmin(VirtualPreviewPage, VirtualServerPage, ServerDeletion, CataloguePage, ServerFormPage):
+class ServerAdmin(
+    PresetPages, ImportPages, VirtualPreviewPage, VirtualServerPage, ServerDeletion, CataloguePage, ServerFormPage
+):
     actions_by_event = {
         "create": audit.Action.SERVER_CREATE,
         "change": audit.Action.SERVER_CHANGE,
