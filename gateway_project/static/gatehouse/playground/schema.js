@@ -1,7 +1,9 @@
 // JSON Schema as a form needs it. Pure: no elements here. A schema comes from a server, so nothing in it is trusted to
 // end: references, depth, size and patterns have bounds, and what goes past them is said and left to the server.
 
-const MOST_HOPS = 32;
+const MOST_HOPS = 200;
+const MOST_NESTED_CHOICES = 16;
+const MOST_VALUES = 2_000;
 const MOST_DEPTH = 8;
 const MOST_CHARACTERS = 400_000;
 const MOST_FILLED = 20;
@@ -27,18 +29,20 @@ export function checkSchema(root) {
  * `schema` without `$ref` and `allOf`: what they stand for is merged in. Only references inside `root` are followed.
  * Throws SchemaProblem for those that lead nowhere, elsewhere or in a circle.
  */
-export function normal(root, schema, hops = 0) {
+export function normal(root, schema, budget = { left: MOST_HOPS }) {
   if (schema === true || schema === undefined) return {};
   if (!isObject(schema)) throw new SchemaProblem("A part of the description of the arguments is not a schema.");
-  if (hops > MOST_HOPS) throw new SchemaProblem("A reference in the description of the arguments leads in a circle.");
+  // Counted over all branches: a few definitions that name each other twice would otherwise double without end.
+  budget.left -= 1;
+  if (budget.left < 0) throw new SchemaProblem("A reference in the description of the arguments leads in a circle, or too far.");
   let found = schema;
   if (typeof schema.$ref === "string") {
     const { $ref, ...beside } = schema;
-    found = merged(normal(root, target(root, $ref), hops + 1), beside);
+    found = merged(normal(root, target(root, $ref), budget), beside);
   }
   if (Array.isArray(found.allOf)) {
     const { allOf, ...beside } = found;
-    found = allOf.reduce((all, one) => merged(all, normal(root, one, hops + 1)), beside);
+    found = allOf.reduce((all, one) => merged(all, normal(root, one, budget)), beside);
   }
   return found;
 }
@@ -76,7 +80,8 @@ function merged(one, other) {
  * `kind`: const, enum, choice, object, array, string, number, integer, boolean, null, or any (JSON as text).
  * `options`: of a choice `[{label, schema}]`, of an enum `[{label, value}]`.
  */
-export function shapeOf(root, given) {
+export function shapeOf(root, given, nested = 0) {
+  if (nested > MOST_NESTED_CHOICES) throw new SchemaProblem("A choice in the description of the arguments leads in a circle.");
   let schema = normal(root, given);
   let nullable = schema.nullable === true;
   if (Object.hasOwn(schema, "const")) return { kind: "const", schema, nullable: false, options: [] };
@@ -92,7 +97,7 @@ export function shapeOf(root, given) {
     nullable ||= real.length < some.length;
     if (real.length === 1) {
       schema = merged(base, real[0]);
-      if (schema.oneOf || schema.anyOf || schema.enum || Object.hasOwn(schema, "const")) return { ...shapeOf(root, schema), nullable };
+      if (schema.oneOf || schema.anyOf || schema.enum || Object.hasOwn(schema, "const")) return { ...shapeOf(root, schema, nested + 1), nullable };
     } else if (real.length > 1 && real.every((one) => Object.hasOwn(one, "const"))) {
       const options = real.map((one) => ({ label: labelOf(one.const, one.title), value: one.const }));
       return { kind: "enum", schema: base, nullable, options };
@@ -137,7 +142,9 @@ function choiceLabel(root, schema, i) {
 }
 
 /** The value that a form begins with; undefined where nothing is given until somebody enters it. */
-export function initial(root, given, { required = true, depth = 0 } = {}) {
+export function initial(root, given, { required = true, depth = 0, budget = { left: MOST_VALUES } } = {}) {
+  budget.left -= 1;
+  if (budget.left < 0) return undefined;
   const { kind, schema, nullable, options } = shapeOf(root, given);
   if (Object.hasOwn(schema, "default")) return structuredClone(schema.default);
   if (kind === "const") return required ? structuredClone(schema.const) : undefined;
@@ -146,16 +153,16 @@ export function initial(root, given, { required = true, depth = 0 } = {}) {
   if (kind === "object") {
     const value = {};
     for (const [name, one] of propertiesOf(schema)) {
-      const inner = initial(root, one, { required: isRequired(schema, name), depth: depth + 1 });
+      const inner = initial(root, one, { required: isRequired(schema, name), depth: depth + 1, budget });
       if (inner !== undefined) Object.defineProperty(value, name, { value: inner, enumerable: true, writable: true, configurable: true });
     }
     return value;
   }
   if (kind === "array") {
     const count = Math.min(Number(schema.minItems) || 0, MOST_FILLED);
-    return Array.from({ length: count }, (_, i) => initial(root, itemSchema(schema, i), { depth: depth + 1 })).filter((one) => one !== undefined);
+    return Array.from({ length: count }, (_, i) => initial(root, itemSchema(schema, i), { depth: depth + 1, budget })).filter((one) => one !== undefined);
   }
-  if (kind === "choice") return initial(root, options[0].schema, { depth: depth + 1 });
+  if (kind === "choice") return initial(root, options[0].schema, { depth: depth + 1, budget });
   return { boolean: false, null: null }[kind];
 }
 
@@ -180,8 +187,8 @@ export function itemSchema(schema, i) {
 export function patternTest(pattern, text) {
   // Nested repetition takes exponential time, and so does what looks back; the server checks those. The rest has few
   // open repetitions, so that time grows slowly with a text that is short.
-  const open = (pattern.replace(/\\./g, "x").replace(/\[[^\]]*\]/g, "x").match(/[*+]|\{\d*,\d*\}/g) ?? []).length;
   const plain = pattern.replace(/\\./g, "x").replace(/\[[^\]]*\]/g, "x");
+  const open = (plain.match(/[*+]|\{\d*,\d*\}/g) ?? []).length;
   if (/\)[*+{]/.test(plain) || /\(\?(?!:)/.test(plain) || /\\[1-9k]/.test(pattern)) return null;
   if (open > (pattern.startsWith("^") ? 3 : 2) || pattern.length > 500 || text.length > PATTERN_TEXT) return null;
   try {

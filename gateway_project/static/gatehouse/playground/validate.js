@@ -5,6 +5,7 @@ import { isObject, isRequired, itemSchema, normal, patternTest, SchemaProblem } 
 
 const MOST_ERRORS = 50;
 const MOST_STEPS = 50_000;
+const MOST_DEPTH = 200;
 const FORMATS = {
   email: [/^[^\s@]+@[^\s@]+$/, "Enter an e-mail address."],
   uri: [/^[a-z][a-z0-9+.-]*:\S*$/i, "Enter a whole address, such as https://example.com."],
@@ -17,14 +18,14 @@ const FORMATS = {
 
 /** What is wrong with `value`: `[{path, message}]`, the first of it first; empty when nothing is. */
 export function validate(root, schema, value) {
-  const run = { root, errors: [], steps: 0 };
+  const run = { root, errors: [], steps: 0, depth: 0 };
   check(run, schema, value, []);
   return run.errors;
 }
 
 function check(run, given, value, path) {
   run.steps += 1;
-  if (run.steps > MOST_STEPS || run.errors.length >= MOST_ERRORS) return;
+  if (run.steps > MOST_STEPS || run.depth > MOST_DEPTH || run.errors.length >= MOST_ERRORS) return;
   const say = (message, at = path) => run.errors.push({ path: at, message });
   if (given === false) return say("Nothing may be given here.");
   let schema;
@@ -52,7 +53,7 @@ function check(run, given, value, path) {
 function alternatives(run, options, value, path) {
   let best = null;
   for (const option of options) {
-    const inner = { ...run, errors: [] };
+    const inner = { ...run, errors: [], depth: run.depth + 1 };
     check(inner, option, value, path);
     run.steps = inner.steps;
     if (!inner.errors.length) return;
