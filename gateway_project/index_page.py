@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from hashlib import sha256
 from typing import Any, Final
 
+from django.core.cache import cache
 from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest
 from django.urls import NoReverseMatch, reverse
@@ -21,12 +23,13 @@ from servers.models.catalogue import CatalogueItem
 from servers.overview.charts import Chart, calls_chart, times_chart
 from servers.overview.periods import PERIODS, Period, period_of
 from servers.overview.tools import Tools, tools
-from servers.overview.traffic import managed_calls, traffic
+from servers.overview.traffic import Traffic, managed_calls, traffic
 from servers.people import person_label
 from servers.scope import Scope
 
 SOON: Final = timedelta(days=7)
 _LISTED: Final = 5
+_KEPT_SECONDS: Final = 60
 
 
 @dataclass(frozen=True)
@@ -77,18 +80,31 @@ def page(request: HttpRequest, scope: Scope) -> dict[str, Any]:
         return {"steps": [], "records_only": True}
     now = timezone.now()
     period = period_of(request.GET.get("period"))
-    calls = managed_calls(scope)
-    seen = traffic(calls, period=period, now=now)
+    seen, used = _calls(scope, period, now)
     overview = Overview(
         period=period,
         periods=PERIODS,
         charts=[calls_chart(seen), times_chart(seen)],
-        tools=tools(calls, period=period, now=now),
+        tools=used,
         tasks=tasks(scope, now),
         connections=ending_connections(scope, now),
     )
     numbers = {"health": health(scope), "calls": seen.total.calls, "errors": seen.total.errors}
     return {"steps": steps(request, scope), "numbers": numbers, "overview": overview}
+
+
+def _calls(scope: Scope, period: Period, now: datetime) -> tuple[Traffic, Tools]:
+    def look() -> tuple[Traffic, Tools]:
+        calls = managed_calls(scope)
+        return traffic(calls, period=period, now=now), tools(calls, period=period, now=now)
+
+    if period is PERIODS[0]:
+        return look()
+    # A month of a million calls takes the database seconds; in a minute hardly anything of it changes.
+    whose = repr((scope.superuser, *map(sorted, (scope.tenants, scope.groups, scope.servers))))
+    key = f"overview:{period.key}:{sha256(whose.encode()).hexdigest()}"
+    found: tuple[Traffic, Tools] = cache.get_or_set(key, look, _KEPT_SECONDS)
+    return found
 
 
 def steps(request: HttpRequest, scope: Scope) -> list[Step]:

@@ -52,15 +52,10 @@ def managed_calls(scope: Scope) -> QuerySet[Call]:
 def traffic(calls: QuerySet[Call], *, period: Period, now: datetime) -> Traffic:
     """Count `calls` by bucket. Times are kept to two digits, which bounds what comes back from the database."""
     edges = period.edges(now)
-    number = Case(
-        *(When(at__lt=edge, then=Value(place)) for place, edge in enumerate(edges[1:-1])),
-        default=Value(period.count - 1),
-        output_field=IntegerField(),
-    )
     found = (
         calls.filter(at__gte=edges[0], at__lt=edges[-1])
         .order_by()
-        .annotate(number=number, time=_two_digits())
+        .annotate(number=_place(edges, 0, period.count), time=_two_digits())
         .values_list("number", "time")
         .annotate(calls=Count("pk"), errors=Count("pk", filter=IS_ERROR))
     )
@@ -78,6 +73,18 @@ def traffic(calls: QuerySet[Call], *, period: Period, now: datetime) -> Traffic:
             together[time] = together.get(time, 0) + count
     total = _bucket(edges[0], sum(c for c, _ in counts), sum(e for _, e in counts), together)
     return Traffic(period, buckets, total)
+
+
+def _place(edges: Sequence[datetime], first: int, end: int) -> Case | Value:
+    # Halved again and again: five comparisons a row instead of thirty, which a million rows feel.
+    if end - first == 1:
+        return Value(first)
+    middle = (first + end) // 2
+    return Case(
+        When(at__lt=edges[middle], then=_place(edges, first, middle)),
+        default=_place(edges, middle, end),
+        output_field=IntegerField(),
+    )
 
 
 def _two_digits() -> Case:
