@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Final
 from uuid import UUID
@@ -60,6 +60,8 @@ class MyMember:
     reach: Reach
     item: MyConnection | MyOwnKey | None = None
     enabled: bool = True
+    allowed: Allowed | None = None
+    """Of a virtual server's member: what they may have of it now; None while it is switched off."""
 
     @property
     def personal(self) -> bool:
@@ -118,12 +120,13 @@ def members_of_each(user: Any, virtuals: Collection[Server]) -> dict[UUID, tuple
     keys = {row.server_id: row for row in OwnKey.objects.filter(user=user, server__in=asking).select_related("user")}
     found: dict[UUID, list[MyMember]] = defaultdict(list)
     for row in mine:
-        enabled = allowed[row.server_id]
+        decision = allowed[row.server_id]
         if row.credential:
-            found[row.virtual_id].append(MyMember(row.server, Reach.ORGANISATION, enabled=enabled))
-            continue
-        member = _member(row.server, connections.get(row.server_id), keys.get(row.server_id), enabled=enabled)
-        found[row.virtual_id].append(member)
+            member = MyMember(row.server, Reach.ORGANISATION, enabled=decision is not None)
+        else:
+            connection, key = connections.get(row.server_id), keys.get(row.server_id)
+            member = _member(row.server, connection, key, enabled=decision is not None)
+        found[row.virtual_id].append(replace(member, allowed=decision))
     return {virtual.pk: tuple(found[virtual.pk]) for virtual in virtuals}
 
 
@@ -163,11 +166,11 @@ def virtual_servers_with(servers: Collection[UUID], usable: Mapping[UUID, Server
     return dict(found)
 
 
-def _allowed(user: Any, server_ids: Collection[UUID]) -> dict[UUID, bool]:
-    """The servers among these that the person has a right on, and whether they are switched on."""
+def _allowed(user: Any, server_ids: Collection[UUID]) -> dict[UUID, Allowed | None]:
+    """The servers among these that the person has a right on, and what they may have; None: it is switched off."""
     principal = principal_for(user, credential="session")
     now = timezone.now().timestamp()
-    found = {}
+    found: dict[UUID, Allowed | None] = {}
     for server, rules in registry.concerning(principal, among=server_ids):
         decision = access.decide(
             principal,
@@ -178,7 +181,7 @@ def _allowed(user: Any, server_ids: Collection[UUID]) -> dict[UUID, bool]:
             now=now,
         )
         if isinstance(decision, Allowed) or decision.reason is Reason.SERVER_DISABLED:
-            found[server.pk] = isinstance(decision, Allowed)
+            found[server.pk] = decision if isinstance(decision, Allowed) else None
     return found
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.core.paginator import Paginator
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
@@ -10,15 +12,18 @@ from django.views.decorators.http import require_http_methods, require_safe
 
 from authflows.inbound import how_to_use, my_servers
 from authflows.inbound.how_to_use import Target
-from authflows.outbound import my_catalogue
+from authflows.outbound import my_catalogue, my_items
 from authflows.outbound.my_catalogue import Choice
 from authflows.outbound.my_connections import connection_to
+from authflows.outbound.my_items import MyItems
 from authflows.outbound.my_members import Tally, members_for
 from authflows.outbound.my_own_keys import own_key_for
 from authflows.views.key_forms import NewKeyForm
 from authflows.views.my_keys import warn_made_before
+from servers.items import ItemKind
 
 PAGE_SIZE = 25
+ITEMS_SIZE = 12
 
 
 @require_safe
@@ -62,16 +67,37 @@ def server(request: HttpRequest, tenant: str, slug: str) -> HttpResponse:
             return redirect("portal-server", tenant, slug)
         token = made.token if made is not None else None
         form.renew()
+    mine, my_key = connection_to(request.user, found), own_key_for(request.user, found)
+    tally = Tally(members_for(request.user, found)) if found.is_virtual else None
+    items = my_items.items_for(item, mine=mine or my_key, tally=tally)
     target = Target(name=found.slug, url=found.mcp_url, key_url=found.key_url)
     context = {
         "item": item,
         "server": found,
-        "mine": connection_to(request.user, found),
-        "my_key": own_key_for(request.user, found),
-        "tally": Tally(members_for(request.user, found)) if found.is_virtual else None,
+        "mine": mine,
+        "my_key": my_key,
+        "tally": tally,
+        **_listing(request, items),
         "methods": how_to_use.methods(target, key=token),
         "open_method": "key" if request.method == "POST" else "",
         "form": form,
         "token": token,
     }
     return render(request, "portal/server.html", context)
+
+
+def _listing(request: HttpRequest, items: MyItems) -> dict[str, Any]:
+    """What the page lists of the server's tools, prompts and resources: one kind, by words and page."""
+    kinds = my_items.kind_chips(items, request.GET.get("kind", ""))
+    words = request.GET.get("find", "").strip()[:200]
+    chosen = next((chip.value for chip in kinds if chip.chosen), None)
+    found = my_items.with_words(items.items[ItemKind(chosen)], words) if chosen else []
+    page = Paginator(found, ITEMS_SIZE).get_page(request.GET.get("items"))
+    return {
+        "items": items,
+        "kinds": kinds,
+        "words": words,
+        "item_page": page,
+        "shown_items": [my_items.shown(one) for one in page],
+        "findable": items.total > ITEMS_SIZE or words,
+    }
