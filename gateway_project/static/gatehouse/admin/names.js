@@ -48,9 +48,11 @@ function nameAll(root) {
 
 nameAll(document);
 document.addEventListener("formset:added", (event) => nameAll(event.target));
-// select2 is put on the fields after this module has run, and says so with events of jQuery only.
+// select2 dresses fields up when jQuery is ready, which may be after the page has loaded; its events are jQuery's only.
 addEventListener("load", () => {
-  nameAll(document);
-  globalThis.django?.jQuery?.(document).on("select2:select select2:clear", (event) => nameChoosers(event.target.parentElement));
-  globalThis.django?.jQuery?.(document).on("formset:added", (event) => nameAll(event.target));
+  const jQuery = globalThis.django?.jQuery;
+  if (!jQuery) return;
+  jQuery(() => nameAll(document));
+  jQuery(document).on("select2:select select2:clear", (event) => nameChoosers(event.target.parentElement));
+  jQuery(document).on("formset:added", (event) => nameAll(event.target));
 });
