@@ -39,6 +39,7 @@ urlpatterns = [
     # Before the admin, which takes all that is below it.
     path("admin/discover/", admin.site.admin_view(upstream_setup.discover_draft), name="discover-draft"),
     path("admin/what-will-happen/", admin.site.admin_view(upstream_setup.plan_draft), name="plan-draft"),
+    path("", include("authflows.help_urls")),
     path("admin/", admin.site.urls),
     path("", include("authflows.urls")),
 ]
