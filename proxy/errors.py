@@ -39,6 +39,36 @@ SESSION_UNKNOWN: Final = 1440
 BAD_REQUEST: Final = 1400
 UNSUPPORTED_VERSION: Final = -32022
 
+# Which page of docs/help an error leads to. By code alone: causes that are not to be told apart lead to the same one.
+HELP: Final[Mapping[int, str]] = {
+    BAD_REQUEST: "message-refused",
+    NOT_AUTHENTICATED: "signed-out",
+    ORIGIN_REFUSED: "wrong-address",
+    SCOPE_INSUFFICIENT: "message-refused",
+    NO_ACCESS: "no-access",
+    METHOD_NOT_ALLOWED: "message-refused",
+    REQUEST_TOO_SLOW: "message-refused",
+    BODY_TOO_LARGE: "message-refused",
+    HOST_REFUSED: "wrong-address",
+    TOO_MANY_STREAMS: "too-many",
+    SESSION_UNKNOWN: "message-refused",
+    INTERNAL: "gateway-trouble",
+    UPSTREAM_FAILED: "server-not-answering",
+    NOT_READY: "gateway-trouble",
+    UPSTREAM_TIMEOUT: "server-not-answering",
+    UPSTREAM_RESTING: "server-not-answering",
+}
+# Of what one code covers, that which somebody else has to mend.
+_HELP_BY_OUTCOME: Final[Mapping[str, str]] = {
+    "credential_unavailable": "gateway-credential",
+    "token_unavailable": "gateway-credential",
+    "upstream_refused_credential": "gateway-credential",
+    "upstream_refused": "gateway-credential",
+    "upstream_refused_account": "account-refused",
+    "upstream_refused_passthrough": "account-refused",
+    "upstream_scope": "account-refused",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Failure:
@@ -52,8 +82,10 @@ class Failure:
 
 
 def body(failure: Failure, request_id: JsonRpcId) -> bytes:
-    """The JSON-RPC error of a failure."""
-    error = {"code": failure.code, "message": failure.message}
+    """The JSON-RPC error of a failure; `data.help` is the page that says what to do."""
+    error: dict[str, Any] = {"code": failure.code, "message": failure.message}
+    if (topic := _HELP_BY_OUTCOME.get(failure.outcome) or HELP.get(failure.code)) is not None:
+        error["data"] = {"help": f"{settings.PUBLIC_URL}/portal/help/{topic}/"}
     return json.dumps({"jsonrpc": "2.0", "id": request_id, "error": error}).encode()
 
 
