@@ -130,6 +130,7 @@ def lint(run: Run) -> None:
         run.step("ruff format", str(BIN / "ruff"), "format", "--check", ".")
         run.step("import direction", str(BIN / "lint-imports"))
         run.step("missing migrations", sys.executable, "manage.py", "makemigrations", "--check", "--dry-run")
+        run.step("OpenAPI document", sys.executable, "-m", "scripts.openapi", "--check")
         run.step("check --deploy", sys.executable, "manage.py", "check", "--deploy", "--fail-level", "WARNING")
         types.result()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -25,6 +24,7 @@ from proxy.engine.wire import METHOD_NOT_FOUND, MODERN_VERSION, encoded
 from proxy.inside import ask_whole
 from proxy.messages import INVALID_PARAMS
 from proxy.pipeline import Inside
+from servers.request_id import current_request_id
 
 AGENT: Final = "Gatehouse API"
 _CLIENT: Final = Client(modern=True, version=MODERN_VERSION, info={"name": "gatehouse-api", "version": "1"})
@@ -48,7 +48,7 @@ _OURS: Final[Mapping[int, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Called:
-    """The result as MCP has it, and the id of the call's record."""
+    """The result as MCP has it, and the id of the call's record: that of the request too."""
 
     result: dict[str, Any]
     request_id: str
@@ -73,22 +73,18 @@ def call_tool(caller: ApiCaller, usable: Usable, *, tool: str, arguments: dict[s
         headers=[(name.decode("latin-1"), value.decode("latin-1")) for name, value in said.items()],
         agent=AGENT,
     )
-    request_id = headers.get("x-request-id", "")
     answer = _answer_in(headers.get("content-type", ""), body)
     if answer is None:
-        raise Problem(
-            "server_failed", f"{server.name} gave no answer that can be read. The call may have run.",
-            **_about(request_id),
-        )  # fmt: skip
+        raise Problem("server_failed", f"{server.name} gave no answer that can be read. The call may have run.")
     if "error" in answer:
-        raise _refused(answer["error"], status, headers, request_id)
+        raise _refused(answer["error"], status, headers)
     result = answer["result"]
     if (url := _connect_url(result)) is not None:
         text = f"{server.name} has to be connected first. Open connect_url, then repeat the request."
-        raise Problem("not_connected", text, connect_url=url, **_about(request_id))
+        raise Problem("not_connected", text, connect_url=url)
     if result.get("resultType") == "input_required":
-        raise Problem("input_required", **_about(request_id))
-    return Called(result, request_id)
+        raise Problem("input_required")
+    return Called(result, current_request_id())
 
 
 def _answer_in(content_type: str, body: bytes) -> dict[str, Any] | None:
@@ -109,16 +105,16 @@ def _answer_in(content_type: str, body: bytes) -> dict[str, Any] | None:
     return None
 
 
-def _refused(error: Mapping[str, Any], status: int, headers: Mapping[str, str], request_id: str) -> Problem:
+def _refused(error: Mapping[str, Any], status: int, headers: Mapping[str, str]) -> Problem:
     code = error.get("code")
     ours = _OURS.get(code) if isinstance(code, int) else None
     if ours is not None and (status != 200 or code == errors.NOT_CONNECTED):
         wait = headers.get("retry-after", "")
-        retry_after = float(wait) if wait.isdigit() and math.isfinite(float(wait)) else None
-        return Problem(ours, str(error.get("message", "")), retry_after=retry_after, **_about(request_id))
+        retry_after = int(wait) if wait.isdecimal() else None
+        return Problem(ours, str(error.get("message", "")), retry_after=retry_after)
     kept = {name: error[name] for name in ("code", "message", "data") if name in error}
     is_callers = code in (INVALID_PARAMS, METHOD_NOT_FOUND)
-    return Problem("call_refused" if is_callers else "mcp_error", mcp_error=kept, **_about(request_id))
+    return Problem("call_refused" if is_callers else "mcp_error", mcp_error=kept)
 
 
 def _connect_url(result: Mapping[str, Any]) -> str | None:
@@ -128,8 +124,3 @@ def _connect_url(result: Mapping[str, Any]) -> str | None:
     url = about.get("url") if isinstance(about, dict) else None
     ours = settings.PUBLIC_URL + reverse("connect-link", args=["-"])[:-1]
     return url if isinstance(url, str) and url.startswith(ours) else None
-
-
-def _about(request_id: str) -> dict[str, str]:
-    """The id by which the call's record is found, where it has one."""
-    return {"request_id": request_id} if request_id else {}

@@ -5,15 +5,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 from urllib.parse import urlencode
 
 from django.conf import settings
-from django.http import HttpResponseBase
 from rest_framework import serializers
-from rest_framework.permissions import IsAuthenticated
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.permissions import BasePermission, IsAuthenticated
 from rest_framework.renderers import JSONRenderer
+from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.throttling import BaseThrottle
 from rest_framework.views import APIView
 
 from authflows.inbound.api_callers import ApiCaller
@@ -60,15 +62,18 @@ class PageQuery(serializers.Serializer[Any]):
 class ApiView(APIView):
     """The base of all views: who may knock, in which form, and how failures look."""
 
-    authentication_classes = (KeyAuthentication, SessionAuthentication)
-    permission_classes = (IsAuthenticated,)
-    throttle_classes = (PerPerson,)
+    authentication_classes: Sequence[type[BaseAuthentication]] = (KeyAuthentication, SessionAuthentication)
+    permission_classes: Sequence[type[BasePermission]] = (IsAuthenticated,)
+    throttle_classes: Sequence[type[BaseThrottle]] = (PerPerson,)
     renderer_classes = (JSONRenderer,)
     parser_classes = (StrictJson,)
     operations: ClassVar[Mapping[str, Operation]] = {}
 
     def get_exception_handler(self) -> Any:
         return problems.answer
+
+    def throttled(self, request: Request, wait: float) -> NoReturn:
+        raise problems.Problem("throttled", retry_after=wait)
 
     @property
     def caller(self) -> ApiCaller:
@@ -113,8 +118,3 @@ class ApiView(APIView):
             following = f"{settings.PUBLIC_URL}{self.request.path}?{urlencode(kept)}"
         body = {"items": self.operation.answer(items, many=True).data, "total": len(found)}
         return Response({**body, "limit": limit, "offset": offset, "next": following})
-
-    def finalize_response(self, request: Any, response: Any, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        found: HttpResponseBase = super().finalize_response(request, response, *args, **kwargs)
-        found.headers["X-Content-Type-Options"] = "nosniff"
-        return found

@@ -150,8 +150,6 @@ def _problem_of(error: Exception) -> Problem:
         return error
     if isinstance(error, exceptions.ValidationError):
         return Problem("invalid", "The input is not valid: see fields.", fields=_fields(error.detail))
-    if isinstance(error, exceptions.Throttled):
-        return Problem("throttled", retry_after=error.wait)
     for kind, code in _OF_FRAMEWORK:
         if isinstance(error, kind):
             return Problem(code)

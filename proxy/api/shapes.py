@@ -183,7 +183,7 @@ class AskedShape(serializers.Serializer[Any]):
     """One value that a server asks a person for."""
 
     name = serializers.CharField()
-    label = serializers.CharField()
+    label = serializers.CharField()  # type: ignore[assignment]
     header = serializers.CharField(help_text="The header that it goes into.")
 
 

@@ -13,22 +13,37 @@ from django.test import Client
 from authflows.inbound.api_keys import create_key
 from servers.models import Server
 from tests.conftest import Cast
+from tests.proxy.api.documented import check_answer
 from tests.support.gateway import LiveGateway
 
 
 class Asker:
     """Somebody with a key, without a socket."""
 
-    def __init__(self, key: str) -> None:
+    def __init__(self, key: str, prefix: str = "/api/v1/") -> None:
+        self.prefix = prefix
         self.key = key
         self._client = Client(headers={"Authorization": f"Bearer {key}"})
 
     def get(self, path: str, **query: Any) -> Any:
-        return self._client.get(f"/api/v1/{path}", query)
+        return _checked(self._client.get(f"{self.prefix}{path}", query))
 
     def send(self, method: str, path: str, body: Any = None) -> Any:
         text = body if isinstance(body, bytes) else json.dumps(body) if body is not None else ""
-        return self._client.generic(method, f"/api/v1/{path}", text, content_type="application/json")
+        return _checked(self._client.generic(method, f"{self.prefix}{path}", text, content_type="application/json"))
+
+
+def _checked(answer: Any) -> Any:
+    """The answer, after a comparison with the document."""
+    content_type = answer.headers.get("Content-Type", "")
+    check_answer(
+        answer.request["REQUEST_METHOD"],
+        answer.request["PATH_INFO"],
+        status=answer.status_code,
+        content_type=content_type,
+        body=answer.json() if answer.content else None,
+    )
+    return answer
 
 
 class LiveAsker:
@@ -41,7 +56,11 @@ class LiveAsker:
     def call(self, server: Server, tool: str, arguments: Any = None, **more: Any) -> requests.Response:
         url = f"{self.origin}/api/v1/servers/{server.tenant.slug}/{server.slug}/calls"
         body = {"tool": tool, "arguments": arguments if arguments is not None else {}, **more}
-        return requests.post(url, json=body, headers=self.headers, timeout=30)
+        answer = requests.post(url, json=body, headers=self.headers, timeout=30)
+        path = url.removeprefix(self.origin)
+        content_type = answer.headers["Content-Type"]
+        check_answer("POST", path, status=answer.status_code, content_type=content_type, body=answer.json())
+        return answer
 
 
 def key_of(person: Any, limited_to: Iterable[Server] | None = None) -> str:
