@@ -141,7 +141,8 @@ def _shown(preset: Preset, way: Way) -> dict[str, Any]:
 
 def _fields(way: Way) -> list[tuple[str, str]]:
     """What the form will be filled with, besides name and URL."""
-    rows = [("Authentication type", str(way.method.label))]
+    rows = [("Endpoint URL", way.url)] if way.url else []
+    rows.append(("Authentication type", str(way.method.label)))
     if way.discover:
         rows.append(("Provider", "Press Discover in the form: it is read from the server's own metadata."))
     rows += [(words, str(way.oauth[name])) for name, words in _OAUTH_WORDS.items() if way.oauth.get(name)]

@@ -97,6 +97,8 @@ def _sentence(entry: Remote) -> str:
         return f"With Header Auth: {headers} in the secret store, the same for all callers."
     if _waits_for_sign_in(entry):
         return "Switched off, until its sign-in is set up in its form: the preset says how."
+    if entry.preset is not None:
+        return "With No Auth, which is what its provider asks for."
     return "With No Auth. If it wants people to sign in, open its form, choose OAuth2 and press Discover."
 
 

@@ -14,7 +14,7 @@ def initial_values(preset: Preset, way: Way) -> dict[str, Any]:
         "name": preset.name,
         "slug": preset.slug,
         "description": preset.summary,
-        "url": preset.url,
+        "url": way.url or preset.url,
         "method": way.method,
     }
     if way.method == Method.OAUTH2:

@@ -51,6 +51,8 @@ class Way:
     method: Method
     steps: tuple[str, ...] = ()
     """What to do at the provider, in order; `{callback_url}` stands for the gateway's own."""
+    url: str = ""
+    """The endpoint where it differs from the preset's for this way."""
     console: str = ""
     """Where the app or key is made."""
     discover: bool = False
@@ -228,6 +230,7 @@ def _way(table: _Table) -> Way:
         title=table.line("title", longest=80),
         method=Method(method),
         steps=table.lines("steps"),
+        url=table.link("url", default=""),
         console=table.link("console", default=""),
         discover=table.take("discover", bool, default=False),
         scopes=table.lines("scopes"),
