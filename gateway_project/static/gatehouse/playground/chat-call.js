@@ -20,7 +20,7 @@ export function callCard(call) {
   const state = element("span", { class: "state" });
   const time = element("span", { class: "muted small push" });
   const name = oneLine(call.tool ?? (call.name || "Tool without a name"), 80);
-  const head = element("div", { class: "line" }, element("strong", { class: "chat-tool" }, name), call.server ? element("span", { class: "muted small" }, oneLine(call.server.name, 60)) : null, state, time);
+  const head = element("div", { class: "line" }, element("h3", { class: "chat-tool" }, name), call.server ? element("span", { class: "muted small" }, oneLine(call.server.name, 60)) : null, state, time);
   const given = call.given === null ? call.text : JSON.stringify(call.given, null, 2);
   const args = folded("Arguments", element("pre", { class: "chat-code", tabindex: "0", role: "group", "aria-label": "Arguments" }, visible(given)));
   args.open = call.state === "waiting" || call.state === "refused";

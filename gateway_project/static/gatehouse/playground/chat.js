@@ -1,6 +1,6 @@
 // The chat of the playground: joins the conversation's loop with the page, the chosen tools and the gateway.
 
-import { emptyConversation, toolKey } from "./chat-conversation.js";
+import { emptyConversation } from "./chat-conversation.js";
 import { converse } from "./chat-loop.js";
 import { ask } from "./chat-model.js";
 import { keep, load } from "./chat-store.js";
@@ -170,10 +170,6 @@ function showTools() {
   const tools = found.reduce((sum, one) => sum + one.tools.length, 0);
   const words = (count, word) => `${count} ${word}${count === 1 ? "" : "s"}`;
   part("tools").textContent = tools ? `${words(tools, "tool")} of ${words(found.length, "server")} chosen.` : "No tools chosen: the model can only talk.";
-  // What is not chosen any more has to be asked about when it is chosen again.
-  const keys = new Set(found.flatMap(({ server, tools: mine }) => mine.map((tool) => toolKey({ server, tool }))));
-  if (found.length) conversation.allowed = conversation.allowed.filter((key) => keys.has(key));
-  showAllowed();
 }
 
 function state(sentence) {
