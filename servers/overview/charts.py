@@ -5,8 +5,9 @@ A drawing is stretched to the width of its place, so it holds shapes only; words
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from math import log10
 from typing import Final
 
 from servers.overview.traffic import Traffic
@@ -59,7 +60,9 @@ class Chart:
     lines: Sequence[Line]
     spots: Sequence[Spot]
     scale: Sequence[str]
-    """From the top down to zero."""
+    """From the top down, at equal distances."""
+    grid: Sequence[str]
+    """The heights of these."""
     ticks: Sequence[str]
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
@@ -81,21 +84,24 @@ def calls_chart(traffic: Traffic) -> Chart:
         traffic,
         title="Calls",
         key="calls",
-        description=f"{total.calls} calls in {traffic.period.label}, {total.errors} of them with errors.",
+        description=f"{total.calls:,} calls in {traffic.period.label}, {total.errors:,} of them with errors.",
         legend=(("good", "Without errors"), ("bad", "With errors")),
         bars=[bar for bar in bars if bar.height != "0"],
-        top=top,
-        name=str,
+        scale=[f"{top:,}", f"{top // 2:,}", "0"],
         columns=("Calls", "With errors"),
         cells=[(str(bucket.calls), str(bucket.errors)) for bucket in traffic.buckets],
     )
 
 
 def times_chart(traffic: Traffic) -> Chart:
-    """Two lines: the time within which half of the answers came, and within which 19 of 20 did."""
+    """Two lines: the time within which half of the answers came, and within which 19 of 20 did.
+
+    On a scale of powers of ten from a millisecond up, or the slow ones would press the others flat.
+    """
     medians = [bucket.median for bucket in traffic.buckets]
     slow = [bucket.slow for bucket in traffic.buckets]
-    top = _nice(max((value for value in slow if value is not None), default=0))
+    longest = max((value for value in slow if value is not None), default=0)
+    decades = next(power for power in range(2, 20) if longest <= 10**power)
     total = traffic.total
     description = (
         "No call was answered yet."
@@ -108,9 +114,8 @@ def times_chart(traffic: Traffic) -> Chart:
         key="times",
         description=description,
         legend=(("median", "Half within (p50)"), ("slow", "95 % within (p95)")),
-        lines=[Line(_path(slow, top), "slow"), Line(_path(medians, top), "median")],
-        top=top,
-        name=duration,
+        lines=[Line(_path(slow, decades), "slow"), Line(_path(medians, decades), "median")],
+        scale=[duration(10**power) for power in range(decades, -1, -1)],
         columns=("Half within", "95 % within"),
         cells=[(duration(bucket.median), duration(bucket.slow)) for bucket in traffic.buckets],
     )
@@ -133,8 +138,7 @@ def _chart(
     key: str,
     description: str,
     legend: Sequence[tuple[str, str]],
-    top: int,
-    name: Callable[[int], str],
+    scale: Sequence[str],
     columns: Sequence[str],
     cells: Sequence[tuple[str, str]],
     bars: Sequence[Bar] = (),
@@ -157,7 +161,8 @@ def _chart(
         bars=bars,
         lines=lines,
         spots=[Spot(str(place * STEP), text) for place, text in enumerate(words)],
-        scale=[name(top), name(top // 2), "0"],
+        scale=scale,
+        grid=[_number(HEIGHT * place / (len(scale) - 1)) for place in range(len(scale))],
         ticks=[f"{start:{period.tick}}" for start in ticks],
         columns=columns,
         rows=[(when, *row) for when, row in zip(names, cells, strict=True)],
@@ -168,7 +173,7 @@ def _bar(place: int, y: float, height: float, look: str) -> Bar:
     return Bar(_number(place * STEP + _GAP), _number(y), _number(STEP - 2 * _GAP), _number(height), look)
 
 
-def _path(values: Sequence[int | None], top: int) -> str:
+def _path(values: Sequence[int | None], decades: int) -> str:
     """A line through the middles of the buckets, broken where there is nothing; a single point is a dot."""
     parts: list[str] = []
     pen_down = False
@@ -176,7 +181,7 @@ def _path(values: Sequence[int | None], top: int) -> str:
         if value is None:
             pen_down = False
             continue
-        x, y = _number((place + 0.5) * STEP), _number(HEIGHT - value * HEIGHT / top)
+        x, y = _number((place + 0.5) * STEP), _number(HEIGHT - log10(max(value, 1)) * HEIGHT / decades)
         parts.append(f"L{x} {y}" if pen_down else f"M{x} {y}h.01")
         pen_down = True
     return "".join(parts)

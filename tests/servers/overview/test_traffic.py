@@ -121,7 +121,8 @@ def test_a_chart_says_in_words_and_in_a_table_what_it_draws() -> None:
     times = times_chart(seen())
     assert times.description == "Half of the answers came within 250 ms, 95 % within 250 ms."
     assert [line.path.count("M") for line in times.lines] == [1, 1]
-    assert times.scale == ["400 ms", "200 ms", "0"]
+    assert times.scale == ["1 s", "100 ms", "10 ms", "1 ms"]
+    assert "20.07" in times.lines[0].path  # log10(250) of three decades, from the top
 
 
 @pytest.mark.django_db
