@@ -325,7 +325,7 @@ def test_a_question_in_the_middle_of_a_call_is_answered(
     page.get_by_role("button", name="Send answer").click()
     expect(page.get_by_text("This is required.")).to_be_visible()
     looked("question")
-    page.get_by_label("Name (name)").fill("Ada")
+    page.get_by_label("Name required", exact=True).fill("Ada")
     page.get_by_role("button", name="Send answer").click()
 
     expect(page.get_by_text("Done.")).to_be_visible()

@@ -35,8 +35,10 @@ const doors = {
   approve: (call, target, signal) => {
     drawNow();
     state(`The model wants to call ${oneLine(target.tool.name, 60)}: allow or deny it above.`);
-    scrollToEnd();
-    return view.approve(call, target, signal).then((decision) => {
+    const follow = nearEnd();
+    const decided = view.approve(call, target, signal);
+    scrollToEnd(follow);
+    return decided.then((decision) => {
       part("message").focus({ preventScroll: true });
       return decision;
     });

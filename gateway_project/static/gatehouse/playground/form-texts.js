@@ -21,7 +21,7 @@ export function textField(shape, value, place) {
   if (help) control.input.setAttribute("aria-describedby", helpId);
   if (place.required && place.name !== undefined) control.input.setAttribute("aria-required", "true");
   const marked = place.required && place.name !== undefined ? element("span", { class: "pg-required" }, "required") : null;
-  const label = place.label ? element("label", { for: id }, visible(place.label), marked) : null;
+  const label = place.label ? element("label", { for: id }, visible(place.label), " ", marked) : null;
   if (!label) control.input.setAttribute("aria-label", "Value");
   const inline = control.input.type === "checkbox";
   const top = inline ? element("div", { class: "pg-tick" }, control.input, label) : null;

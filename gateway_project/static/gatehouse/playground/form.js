@@ -5,7 +5,7 @@ import { button, element, newId } from "./dom.js";
 import { textField } from "./form-texts.js";
 import { initial, isObject, isRequired, itemSchema, propertiesOf, SchemaProblem, shapeOf } from "./schema.js";
 import { oneLine, visible } from "./text.js";
-import { same, validate } from "./validate.js";
+import { validate } from "./validate.js";
 
 const MOST_FIELDS = 400;
 const MOST_ROWS = 500;
@@ -110,11 +110,13 @@ function objectField(run, shape, value, place) {
   for (const [name, one] of names) {
     const required = isRequired(schema, name);
     const now = Object.hasOwn(given, name) ? given[name] : undefined;
-    fields.set(name, draw(run, one, now, { label: titleOf(run.root, one, name), name, required, depth: place.depth + 1 }));
+    fields.set(name, draw(run, one, now, { label: titleOf(one, name), name, required, depth: place.depth + 1 }));
   }
   const known = new Set(names.map(([name]) => name));
   const others = Object.entries(given).filter(([name]) => !known.has(name));
-  const open = schema.additionalProperties !== false && (!place.top || isObject(schema.additionalProperties) || schema.additionalProperties === true);
+  // Nearly every schema leaves other properties possible without meaning it; only one that says so gets the button.
+  const { additionalProperties: said } = schema;
+  const open = said === true || isObject(said) || (said === undefined && !names.length && !place.top);
   const more = open || others.length ? otherProperties(run, schema, others, place) : null;
   const inside = [...fields.values()].map((field) => field.element);
   if (!inside.length && !more) inside.push(element("p", { class: "muted" }, place.top ? "This tool takes no arguments." : "Nothing to enter."));
@@ -262,14 +264,14 @@ function typeFits(schema, value) {
 
 function group(shape, place, body) {
   const name = place.label ? visible(place.label) : "";
-  const legend = element("legend", {}, name, mark(place));
+  const legend = element("legend", {}, name, " ", mark(place));
   const remove = place.remove ? button("Remove", place.remove, { class: "small quiet", "aria-label": `Remove ${name}` }) : null;
   return element("fieldset", { class: "pg-group" }, legend, remove, help(shape.schema), body);
 }
 
 /** A label, with a mark when the field must be filled. */
 export function label(id, place) {
-  return place.label ? element("label", { for: id }, visible(place.label), mark(place)) : null;
+  return place.label ? element("label", { for: id }, visible(place.label), " ", mark(place)) : null;
 }
 
 function mark(place) {
@@ -289,9 +291,11 @@ function complaint() {
   };
 }
 
-function titleOf(root, given, name) {
+function titleOf(given, name) {
   const title = isObject(given) ? given.title : null;
-  return typeof title === "string" && title && !same(title, name) ? `${oneLine(title, 80)} (${oneLine(name, 60)})` : oneLine(name, 120);
+  if (typeof title !== "string" || !title) return oneLine(name, 120);
+  const letters = (text) => text.toLowerCase().replace(/[^\p{L}\p{N}]/gu, "");
+  return letters(title) === letters(name) ? oneLine(title, 80) : `${oneLine(title, 80)} (${oneLine(name, 60)})`;
 }
 
 function focusFirst(holder) {
