@@ -54,6 +54,7 @@ FEATURES: Final = {
     "F-601": "How To Use: the exact URL and a snippet for each client",
     "F-602": "Catalogue: the servers and items I may use, their state, Connect Now in place, and what I can ask for",
     "F-604": "A Gateway API: servers, tools, calls, connections, own keys; documented and checked",
+    "F-603": "The playground: tools called through forms, a chat that calls them, on the path of every call",
     "F-605": "A virtual server: items of several servers under one URL, names that a manager chose, what is missing",
     "F-701": "The 1:1 path is transparent in every protocol revision",
     "F-702": "Client and server may each speak the older era, the newer or both; every mix works",
