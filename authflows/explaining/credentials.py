@@ -55,9 +55,8 @@ def credential_step(
     if answer.need.need is Need.CREDENTIAL and _comes_with_call(facts.method, way):
         sentence = "The caller sends it along with each call; whether it does is seen only then."
         return noted(Look.CREDENTIAL, sentence, answer.need.sentence)
-    return failed(
-        Look.CREDENTIAL, NOT_CONNECTED, answer.need.sentence, fix=_fix(person, server, answer.need, reader, managers)
-    )
+    told = answer.need.sentence if reader.themselves else f"The caller is told: “{answer.need.sentence}”"
+    return failed(Look.CREDENTIAL, NOT_CONNECTED, told, fix=_fix(person, server, answer.need, reader, managers))
 
 
 def _comes_with_call(method: Method, way: Way | None) -> bool:
