@@ -77,7 +77,9 @@ class GatehouseAdminSite(admin.AdminSite):
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """There is one sign-in page, with its limits on guessing; the admin has none of its own."""
         if request.user.is_authenticated:
-            if self.has_permission(request):
+            # Who comes with an address was sent here from a page that is closed to them.
+            auditor_astray = "next" in request.GET and not scope_of_request(request).may_enter
+            if self.has_permission(request) and not auditor_astray:
                 return HttpResponseRedirect(reverse("admin:index"))
             raise PermissionDenied(
                 "These pages are for admins and for managers of MCP servers. Ask one of them if you need access."
