@@ -86,7 +86,7 @@ class OneOwnKey(ApiView):
     def _subject(self, tenant: str, slug: str) -> Subject:
         person = self.asked().get("person")
         found = subject_of(self.caller, tenant=tenant, slug=slug, person=person)
-        _check_settable(found)
+        check_settable(found)
         return found
 
 
@@ -125,7 +125,7 @@ def remove_key(subject: Subject, *, actor: str) -> None:
         own_keys.remove(key, actor=actor)
 
 
-def _check_settable(subject: Subject) -> None:
+def check_settable(subject: Subject) -> None:
     """Raise Problem where nobody of the caller's standing has to do with keys."""
     method = getattr(getattr(subject.server, "auth_config", None), "method", None)
     if subject.managed and method in METHODS:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path, re_path
 
-from proxy.api import calls, connections, document, own_keys, servers
+from proxy.api import aliases, calls, connections, document, own_keys, servers
 
 _SERVER = "api/v1/servers/<slug:tenant>/<slug:slug>"
 urlpatterns = [
@@ -20,5 +20,12 @@ urlpatterns = [
     path(f"{_SERVER}/connection", connections.OneConnection.as_view(), name="api-connection"),
     path(f"{_SERVER}/connect-link", connections.ConnectLinks.as_view(), name="api-connect-link"),
     path(f"{_SERVER}/own-key", own_keys.OneOwnKey.as_view(), name="api-own-key"),
+    # As programs know them that were written for another gateway.
+    path("api/svc/v1/mcp", aliases.AliasServers.as_view()),
+    path("api/svc/v1/mcp/<uuid:server_id>", aliases.AliasServerView.as_view()),
+    path("api/svc/v1/mcp/<uuid:server_id>/authorize", aliases.AliasAuthorize.as_view()),
+    path("api/svc/v1/mcp/<uuid:server_id>/auth/state", aliases.AliasAuthState.as_view()),
+    path("api/svc/v1/mcp/<uuid:server_id>/auth/status", aliases.AliasAuthStatus.as_view()),
+    path("api/svc/v1/mcp/<uuid:server_id>/auth", aliases.AliasAuth.as_view()),
     re_path(r"^api/v1(?:/.*)?$", document.Nothing.as_view()),
 ]
