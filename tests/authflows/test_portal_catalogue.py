@@ -77,7 +77,7 @@ def test_connect_now_on_the_card_comes_back_to_the_list(
     browser: Client, cast: Cast, drive: Server, faulty: FaultyProvider
 ) -> None:
     page = browser.get(PAGE)
-    assert "Drive Not tested yet Not connected" in text_of(page)
+    assert "Drive Not connected Connect Now" in text_of(page)
     assert 'name="from" value="servers"' in page.content.decode()
     started = browser.post("/portal/servers/default/drive/connect/", {"from": "servers"})
     back = come_back(browser, faulty.sign_in(leaves_for(started)))
