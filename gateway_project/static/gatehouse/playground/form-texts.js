@@ -26,7 +26,7 @@ export function textField(shape, value, place) {
   const inline = control.input.type === "checkbox";
   const top = inline ? element("div", { class: "pg-tick" }, control.input, label) : null;
   const box = element("div", { class: "field" }, top ?? [label, control.input], help, error);
-  return {
+  const field = {
     element: box,
     read: control.read,
     problems: (path) => (control.problem?.() ? [{ path, message: control.problem() }] : []),
@@ -47,6 +47,8 @@ export function textField(shape, value, place) {
     },
     focus: () => control.input.focus(),
   };
+  control.input.addEventListener("input", field.clear);
+  return field;
 }
 
 /** What a text must be like, in words. */
@@ -113,8 +115,13 @@ function list(shape, value, place, id) {
 }
 
 function constant(shape, value, place, id) {
+  if (place.required && (value === undefined || same(value, shape.schema.const))) {
+    const input = element("input", { id, type: "text", readonly: true });
+    input.value = typeof shape.schema.const === "string" ? visible(shape.schema.const) : JSON.stringify(shape.schema.const);
+    return { input, read: () => structuredClone(shape.schema.const) };
+  }
   const options = [{ label: typeof shape.schema.const === "string" ? shape.schema.const : JSON.stringify(shape.schema.const), value: shape.schema.const }];
-  return pick(options, shape, value === undefined && place.required ? shape.schema.const : value, place, id);
+  return pick(options, shape, value, place, id);
 }
 
 function pick(options, shape, value, place, id) {

@@ -10,6 +10,7 @@ import { validate } from "./validate.js";
 const MOST_FIELDS = 400;
 const MOST_ROWS = 500;
 const MOST_DEPTH = 24;
+const MOVES = ".pg-item-tools button:enabled";
 
 /** A form for the arguments of one tool. Throws SchemaProblem where none can be made. */
 export class Form {
@@ -75,7 +76,7 @@ function optionalField(run, given, shape, value, place, drawer) {
   const absent = () => (place.required && shape.nullable ? null : undefined);
   const error = complaint();
   function show(now) {
-    inner = now === undefined || now === null ? null : drawer(run, shape, now, { ...place, required: true, remove: () => show(undefined) });
+    inner = now === undefined || now === null ? null : drawer(run, shape, now, { ...place, name: undefined, required: true, remove: () => show(undefined) });
     if (inner) return holder.replaceChildren(inner.element);
     const add = button(`Add ${name}`, () => {
       try {
@@ -121,7 +122,7 @@ function objectField(run, shape, value, place) {
   const inside = [...fields.values()].map((field) => field.element);
   if (!inside.length && !more) inside.push(element("p", { class: "muted" }, place.top ? "This tool takes no arguments." : "Nothing to enter."));
   const body = element("div", { class: "pg-fields" }, inside, more?.element, error.element);
-  const outer = place.top ? body : group(shape, place, body);
+  const outer = place.top || place.bare ? body : group(shape, place, body);
   return {
     element: outer,
     read() {
@@ -185,19 +186,19 @@ function arrayField(run, shape, value, place) {
     addButton.disabled = items.length >= most;
   }
   const now = () => items.map((item) => item.read());
-  function change(edit, focus) {
+  function change(edit, focus, what = "input, select, textarea, button") {
     const values = now();
     edit(values);
     run.fields -= items.length;
     put(values);
-    (list.children[focus]?.querySelector("input, select, textarea, button") ?? addButton).focus();
+    (list.children[focus]?.querySelector(what) ?? addButton).focus();
   }
   function tools(i) {
     const name = `item ${i + 1}`;
     const swap = (values, other) => ([values[i], values[other]] = [values[other], values[i]]);
     return element("div", { class: "pg-item-tools" },
-      button("↑", () => change((values) => swap(values, i - 1), i - 1), { class: "small quiet", "aria-label": `Move ${name} up`, disabled: i === 0 }),
-      button("↓", () => change((values) => swap(values, i + 1), i + 1), { class: "small quiet", "aria-label": `Move ${name} down`, disabled: i === items.length - 1 }),
+      button("↑", () => change((values) => swap(values, i - 1), i - 1, MOVES), { class: "small quiet", "aria-label": `Move ${name} up`, disabled: i === 0 }),
+      button("↓", () => change((values) => swap(values, i + 1), i + 1, MOVES), { class: "small quiet", "aria-label": `Move ${name} down`, disabled: i === items.length - 1 }),
       button("Remove", () => change((values) => values.splice(i, 1), Math.max(0, i - 1)), { class: "small quiet", "aria-label": `Remove ${name}` }));
   }
   const addButton = button("Add item", () => {
@@ -236,7 +237,7 @@ function choiceField(run, shape, value, place) {
     holder.replaceChildren();
     if (select.value === "") return;
     const one = options[Number(select.value)].schema;
-    inner = draw(run, one, now, { label: place.top ? "" : "Value", required: true, depth: place.depth + 1, top: place.top });
+    inner = draw(run, one, now, { label: place.top ? "" : "Value", required: true, depth: place.depth + 1, top: place.top, bare: true });
     holder.append(inner.element);
   }
   const fitting = value === undefined ? -1 : options.findIndex((option) => !validate(run.root, option.schema, value).length);
