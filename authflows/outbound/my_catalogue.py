@@ -103,9 +103,8 @@ def catalogue_for(user: Any) -> MyCatalogue:
     principal = principal_for(user, credential="session")
     items = my_servers.servers_for(principal)
     usable = {item.server.pk: item.server for item in items}
-    held: dict[UUID, MyConnection | MyOwnKey] = {}
-    for mine in (*own_keys_of(user, usable), *connections_of(user, usable)):
-        held[mine.server.pk] = mine
+    held: dict[UUID, MyConnection | MyOwnKey] = {one.server.pk: one for one in own_keys_of(user, usable)}
+    held |= {one.server.pk: one for one in connections_of(user, usable)}
     virtual = [item.server for item in items if item.server.is_virtual]
     members = members_of_each(user, virtual) if virtual else {}
     cards = [

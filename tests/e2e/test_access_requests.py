@@ -39,7 +39,7 @@ def payroll(cast: Cast) -> Server:
 def look(window: Window, name: str) -> None:
     """Desktop and phone, light and dark: nothing sticks out sideways, and every text can be read."""
     for scheme in ("dark", "light"):
-        window.page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        window.page.emulate_media(color_scheme=scheme)
         window.shoot(f"{name}-{scheme}")
         assert window.page.evaluate(CONTRAST) == [], scheme
 
