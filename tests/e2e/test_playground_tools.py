@@ -9,10 +9,14 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from proxy.record import recorder
+from servers import changes
 from servers.models import AccessRule, AuthConfig, Call, Server
 from tests.conftest import Cast, allow_private
 from tests.e2e.conftest import DESKTOP, Window
+from tests.e2e.test_connect_pages import allow_as
 from tests.e2e.test_portal_pages import CONTRAST, STRUCTURE, sign_in
+from tests.support.connecting import make_server
+from tests.support.faulty_provider import FaultyProvider
 from tests.support.gateway import LiveGateway
 from tests.support.odd_tools import OddTools
 
@@ -94,6 +98,35 @@ def test_a_person_chooses_servers_and_tools_and_finds_them_again(
     expect(side.locator(".pg-pick")).to_have_count(2)
     side.get_by_role("button", name="place_order").click()
     expect(page.get_by_role("heading", name="Place an order")).to_be_visible()
+
+
+def test_connect_now_opens_a_tab_and_the_dialog_sees_when_it_is_done(
+    gateway: LiveGateway, cast: Cast, tools: OddTools, window: Window
+) -> None:
+    page = window.page
+    with FaultyProvider() as provider:
+        drive = make_server(cast, provider, scopes=("files.read",))
+        Server.objects.filter(pk=drive.pk).update(url=tools.url)
+        changes.forget_everything()
+        allow_as(provider, "2001")
+        sign_in(page, gateway.origin, "member")
+        page.goto(f"{gateway.origin}/portal/playground/")
+        page.get_by_role("button", name="Add Tool/MCP Servers").click()
+        dialog = page.get_by_role("dialog", name="Add Tool/MCP Servers")
+        expect(dialog.get_by_role("button", name="Tools of Drive")).to_be_hidden()
+
+        with page.expect_popup() as tab:
+            dialog.get_by_role("button", name="Connect Now: Drive (opens a new tab)").click()
+        tab.value.wait_for_url("**/portal/servers/default/drive/")
+        tab.value.close()
+
+        dialog.get_by_role("button", name="Tools of Drive").click()
+        expect(dialog.get_by_role("checkbox", name="place_order")).to_be_visible()
+        dialog.get_by_role("checkbox", name="Drive").check()
+        dialog.get_by_role("button", name="Done").click()
+        page.locator("[data-chosen]").get_by_role("button", name="nothing").click()
+        run(page)
+        expect(page.get_by_text("The tool answered, with nothing in it.")).to_be_visible()
 
 
 def test_an_escape_leaves_what_was_chosen(gateway: LiveGateway, cast: Cast, tools: OddTools, window: Window) -> None:
@@ -330,6 +363,18 @@ def test_a_question_in_the_middle_of_a_call_is_answered(
 
     expect(page.get_by_text("Done.")).to_be_visible()
     assert tools.answers == [{"who": {"action": "accept", "content": {"name": "Ada"}}}]
+
+
+def test_what_the_page_cannot_give_is_said(gateway: LiveGateway, cast: Cast, tools: OddTools, window: Window) -> None:
+    page = window.page
+    window.expected_status = {400}
+    sign_in(page, gateway.origin, "member")
+    open_tool(page, gateway, "samples")
+    run(page)
+
+    expect(page.get_by_text("The server asks for something that the playground cannot give")).to_be_visible()
+    page.get_by_role("button", name="End the call").click()
+    expect(page.get_by_text("You ended the call.")).to_be_visible()
 
 
 def test_a_server_that_is_not_connected_leads_to_the_page_that_helps(
