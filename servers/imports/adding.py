@@ -133,7 +133,8 @@ def _authenticate(choice: Choice, server: Server, *, actor: str) -> None:
 
 def _own_settings(choice: Choice, stored: Mapping[str, str]) -> OwnHeaderSettings:
     """Headers with placeholders for what people enter; those with a value stand as references in `stored`."""
-    headers, labels = [], {}
+    headers: list[tuple[str, str]] = []
+    labels: dict[str, str] = {}
     for name, text in choice.remote.headers:
         if all(one.name in choice.values for one in text.missing):
             if name in stored:

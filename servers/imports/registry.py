@@ -57,7 +57,7 @@ def _entry(server: Mapping[str, Any], official: Mapping[str, Any]) -> Entry:
             raise BadEntry("It has no name.")
         if official.get("status") == "deleted":
             raise BadEntry("The registry has marked it as deleted.")
-        notes = (f"In the registry as {shown(full)}.",)
+        notes: tuple[str, ...] = (f"In the registry as {shown(full)}.",)
         if official.get("status") == "deprecated":
             notes = (*notes, "The registry marks it as deprecated.")
         found = _remote_of(server)

@@ -93,7 +93,7 @@ class Preset:
     @property
     def monogram(self) -> str:
         """One or two letters in the place of a logo."""
-        words = re.findall(r"[A-Z0-9][A-Za-z0-9]*", self.name) or [self.name]
+        words: list[str] = re.findall(r"[A-Z0-9][A-Za-z0-9]*", self.name) or [self.name]
         return (words[0][0] + words[1][0] if len(words) > 1 else words[0][:2]).upper()
 
     @property

@@ -1,9 +1,11 @@
-"""Discover for presets whose providers' metadata is on record: what was published leads to settings that can be saved."""
+"""Discover for presets whose providers' metadata is on record: it leads to settings that can be saved."""
 
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -17,33 +19,49 @@ pytestmark = [pytest.mark.django_db, pytest.mark.requirement("F-105", "F-104")]
 RECORDED = sorted((Path(__file__).parents[1] / "data" / "metadata").glob("*.json"), key=lambda path: path.name)
 
 
+class StandIns:
+    """A server on loopback for each public host of a record, with its documents under their own paths."""
+
+    def __init__(self, recorded: dict[str, Any], stack: ExitStack) -> None:
+        endpoint = urlsplit(recorded["endpoint"])
+        hosts = {urlsplit(url).netloc for url in (recorded["endpoint"], *recorded["documents"])}
+        self.by_host = {
+            host: stack.enter_context(DescribedServer((endpoint.path or "/") if host == endpoint.netloc else "/none"))
+            for host in hosts
+        }
+        for server in self.by_host.values():
+            allow_private(server.url)
+        self.url = self.here(recorded["endpoint"])
+        self.by_host[endpoint.netloc].challenge = self.here(recorded["challenge"] or "Bearer")
+        for url, document in recorded["documents"].items():
+            parts, body = urlsplit(url), self.here(json.dumps(document)).encode()
+            self.by_host[parts.netloc].documents[parts.path] = (200, {"Content-Type": "application/json"}, body)
+
+    def here(self, text: str) -> str:
+        """The text with the public hosts replaced by their stand-ins."""
+        for host, server in self.by_host.items():
+            text = text.replace(f"https://{host}", server.origin)
+        return text
+
+
 @pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.stem)
 def test_what_a_provider_published_leads_from_its_preset_to_settings(path: Path) -> None:
     recorded = json.loads(path.read_text("utf-8"))
     preset = find(path.stem)
     assert preset is not None
     assert preset.url == recorded["endpoint"]
-    assert preset.ways[0].discover
-    public = f"https://{urlsplit(preset.url).netloc}"
-    with DescribedServer(urlsplit(preset.url).path) as stand_in:
-        allow_private(stand_in.url)
-
-        def here(text: str) -> str:
-            return text.replace(public, stand_in.origin)
-
-        stand_in.challenge = here(recorded["challenge"] or "Bearer")
-        for url, document in recorded["documents"].items():
-            assert url.startswith(public)
-            body = here(json.dumps(document)).encode()
-            stand_in.documents[urlsplit(url).path] = (200, {"Content-Type": "application/json"}, body)
-        outcome = discover(stand_in.url)
-        assert isinstance(outcome, Discovered), outcome
-        published = next(one for one in recorded["documents"].values() if "issuer" in one)
-        settings = outcome.settings
-        assert settings.issuer == here(published["issuer"])
-        for name in ("authorization_endpoint", "token_endpoint", "registration_endpoint"):
-            assert getattr(settings, name) == here(published[name])
-        assert not preset.ways[0].needs_app
-        assert settings.registration == "dynamic", "the preset says that nothing has to be made at the provider"
-        assert settings.pkce
-        assert settings.scopes
+    way = preset.ways[0]
+    assert way.discover
+    with ExitStack() as stack:
+        stand_ins = StandIns(recorded, stack)
+        outcome = discover(stand_ins.url, has_app=way.needs_app)
+    assert isinstance(outcome, Discovered), outcome
+    published = next(one for one in recorded["documents"].values() if "issuer" in one)
+    settings = outcome.settings
+    assert settings.issuer == stand_ins.here(published["issuer"])
+    for name in ("authorization_endpoint", "token_endpoint", "registration_endpoint"):
+        assert getattr(settings, name) == stand_ins.here(published.get(name, ""))
+        assert getattr(settings, name) == stand_ins.here(way.oauth.get(name, published.get(name, "")))
+    # Whether somebody has to make an app at the provider is what the preset's page says first.
+    assert settings.registration == ("pre_registered" if way.needs_app else "dynamic")
+    assert way.needs_app == ("registration_endpoint" not in published)
