@@ -7,10 +7,10 @@ CALCULATOR_PORT ?= 8765
 GATEHOUSE_DATA_DIR ?= $(CURDIR)/var
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format lock bench
+.PHONY: help run test lint format lock bench docs screenshots
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(VENV)/installed ## Start the gateway with a sample server on this machine (PORT=8000)
 	@$(BIN)/python -m gateway_project.keys "$(GATEHOUSE_DATA_DIR)"
@@ -33,6 +33,14 @@ lock: $(VENV)/installed-dev ## Write the hashed locks from requirements*.txt
 	@UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile $(LOCK_OPTIONS) -o requirements.lock requirements.txt
 	@UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile $(LOCK_OPTIONS) -c requirements.lock \
 	-o requirements-dev.lock requirements-dev.txt
+
+docs: $(VENV)/installed-dev ## Build the documentation site (var/site/index.html)
+	@$(BIN)/python -m scripts.ide_guides
+	@$(BIN)/python -m sphinx -W --keep-going -q -b html docs var/site
+	@echo "var/site/index.html"
+
+screenshots: $(VENV)/installed-dev ## Take the pictures of the documentation from a running gateway
+	@$(BIN)/python -m scripts.screenshots
 
 bench: $(VENV)/installed-dev ## Measure speed and memory (results: docs/performance.md)
 	@$(BIN)/python bench/run.py
