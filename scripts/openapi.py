@@ -40,6 +40,7 @@ _PATH_PARAMETERS: Final = {
     "tool": "Name of the tool; may hold slashes.",
     "code": "The `code` of a problem.",
     "server_id": "Id of the server.",
+    "request_id": "Id of the request for access.",
 }
 _ALWAYS: Final = ("not_authenticated", "throttled", "internal")
 _DESCRIPTION: Final = """\

@@ -65,6 +65,10 @@ TYPES: Final[Mapping[str, ProblemType]] = {
         409, "The tool asked a question", "The API cannot pass it on: use an MCP client for this tool."
     ),
     "key_not_taken": ProblemType(409, "The server takes no key here", "Its authentication is another one."),
+    "has_access": ProblemType(409, "You may use this server already", "There is nothing to ask for."),
+    "already_answered": ProblemType(
+        409, "This request cannot be answered so", "Somebody answered it, or the person cannot be given access."
+    ),
     "too_large": ProblemType(413, "The request is too large", "Send less: `detail` names the limit."),
     "unsupported_media_type": ProblemType(415, "Only JSON is read", "Send `Content-Type: application/json`."),
     "call_refused": ProblemType(

@@ -212,3 +212,86 @@ class OwnKeyTaken(Taken):
     expires_at = serializers.DateTimeField(default=None, allow_null=True, help_text="When it ends; null: never.")
     comment = serializers.CharField(default="", allow_blank=True, max_length=200, help_text="No secrets here.")
     keep_untested = serializers.BooleanField(default=False, help_text="Keep it although the server cannot be asked.")
+
+
+class WhyQuery(PersonQuery):
+    """About what."""
+
+    tool = serializers.CharField(required=False, max_length=1000, help_text="The tool that is called.")
+    client = serializers.CharField(
+        required=False, max_length=200, help_text="Name of a key or of an approved client; without it, any way in."
+    )
+
+
+class FixShape(serializers.Serializer[Any]):
+    """What to do."""
+
+    sentence = serializers.CharField()
+    url = serializers.CharField(help_text="The page where it is done; empty: none of the reader's.")
+    label = serializers.CharField()  # type: ignore[assignment]
+
+
+class StepShape(serializers.Serializer[Any]):
+    """One step of the decision."""
+
+    look = serializers.CharField(help_text="What is looked at: `account`, `rule`, `server`, `credential`, ….")
+    title = serializers.CharField()
+    state = serializers.ChoiceField(("passed", "noted", "failed", "not_reached"))
+    found = serializers.ListField(child=serializers.CharField())
+    code = serializers.CharField(help_text="The outcome that a call's record gets where this step refuses it.")
+    fix = FixShape(allow_null=True)
+
+
+class ExplanationShape(serializers.Serializer[Any]):
+    """Every step of one decision, in order."""
+
+    person = serializers.CharField()
+    about = serializers.CharField()
+    allowed = serializers.BooleanField()
+    steps = StepShape(many=True)
+
+
+class RequestableShape(ServerRef):
+    """A server that can be asked for: no more than its name and what it is for."""
+
+    description = serializers.CharField()
+    group = serializers.CharField(source="group.name", default=None, allow_null=True)
+
+
+class AccessRequestShape(serializers.Serializer[Any]):
+    """Somebody's request to use a server."""
+
+    id = serializers.UUIDField()
+    server = ServerRef()
+    person = serializers.CharField(source="person.username")
+    reason = serializers.CharField()
+    days = serializers.IntegerField(allow_null=True, help_text="For how long; null: until somebody removes it.")
+    state = serializers.ChoiceField(("pending", "approved", "refused", "withdrawn"))
+    asked_at = serializers.DateTimeField()
+    answered_at = serializers.DateTimeField(allow_null=True)
+    answer = serializers.CharField(help_text="What the manager wrote.")
+
+
+class AccessRequestQuery(PageQuery):
+    """Which requests."""
+
+    managed = serializers.BooleanField(default=False, help_text="Those for servers that I manage.")
+    state = serializers.ChoiceField(("pending", "approved", "refused", "withdrawn"), required=False)
+
+
+class AccessRequestTaken(Taken):
+    """A request to use a server."""
+
+    server = serializers.UUIDField(help_text="Its id.")
+    reason = serializers.CharField(max_length=500)
+    days = serializers.IntegerField(min_value=1, max_value=365, default=None, allow_null=True)
+
+
+class AccessAnswerTaken(Taken):
+    """A manager's answer."""
+
+    approve = serializers.BooleanField()
+    days = serializers.IntegerField(
+        min_value=1, max_value=365, required=False, allow_null=True, help_text="Left out: as asked. Null: no end."
+    )
+    answer = serializers.CharField(max_length=500, default="", allow_blank=True, help_text="The person reads it.")

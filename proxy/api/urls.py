@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path, re_path
 
-from proxy.api import aliases, calls, connections, document, own_keys, servers
+from proxy.api import access_requests, aliases, calls, connections, document, explanations, own_keys, servers
 
 _SERVER = "api/v1/servers/<slug:tenant>/<slug:slug>"
 urlpatterns = [
@@ -20,6 +20,11 @@ urlpatterns = [
     path(f"{_SERVER}/connection", connections.OneConnection.as_view(), name="api-connection"),
     path(f"{_SERVER}/connect-link", connections.ConnectLinks.as_view(), name="api-connect-link"),
     path(f"{_SERVER}/own-key", own_keys.OneOwnKey.as_view(), name="api-own-key"),
+    path(f"{_SERVER}/why", explanations.Why.as_view(), name="api-why"),
+    path("api/v1/requestable-servers", access_requests.Requestable.as_view(), name="api-requestable"),
+    path("api/v1/access-requests", access_requests.AccessRequests.as_view(), name="api-access-requests"),
+    path("api/v1/access-requests/<uuid:request_id>", access_requests.OneAccessRequest.as_view()),
+    path("api/v1/access-requests/<uuid:request_id>/answer", access_requests.AccessAnswer.as_view()),
     # As programs know them that were written for another gateway.
     path("api/svc/v1/mcp", aliases.AliasServers.as_view()),
     path("api/svc/v1/mcp/<uuid:server_id>", aliases.AliasServerView.as_view()),
