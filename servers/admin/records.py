@@ -61,7 +61,7 @@ class RecordsAdmin(ReadOnlyAdmin):
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
         export = reverse(f"admin:servers_{self.opts.model_name}_export")
-        context = {"export_url": f"{export}?{request.GET.urlencode()}", "formats": Format, "most_rows": MOST_ROWS}
+        context = {"export_url": f"{export}?{request.GET.urlencode()}", "most_rows": f"{MOST_ROWS:,}"}
         return super().changelist_view(request, context | (extra_context or {}))
 
     def export_view(self, request: HttpRequest) -> HttpResponseBase:
