@@ -8,6 +8,7 @@ import { oneLine, visible } from "./text.js";
 import { ToolPanel } from "./tool-panel.js";
 
 const LISTED_AT_ONCE = 200;
+const WAIT_FOR_LISTS = 2_000;
 const page = document.getElementById("playground");
 const side = page.querySelector("[data-chosen]");
 const place = page.querySelector("[data-tool]");
@@ -19,12 +20,15 @@ let wanted = askedFor();
 const openPicker = picker(page.querySelector("dialog"));
 for (const one of page.querySelectorAll("[data-add]")) one.addEventListener("click", openPicker);
 onChange(draw);
+// On a phone the lists stand above the tool: what is below them appears once they are there, and does not jump.
+setTimeout(() => (page.dataset.begun = ""), WAIT_FOR_LISTS);
 try {
   await begin({ user: page.dataset.user, csrf: page.dataset.csrf, serversUrl: page.dataset.servers });
   if (wanted) preselect();
   draw();
 } catch (error) {
   side.replaceChildren(element("p", { class: "notice error", role: "alert" }, error.message));
+  page.dataset.begun = "";
 }
 
 /** What the address names: `?server=<tenant>/<slug>&tool=<name>`. */
@@ -65,7 +69,8 @@ function draw() {
     }
   }
   if (open && !side.querySelector(`[data-tool-key="${CSS.escape(open)}"]`)) show(null);
-  nothing.hidden = open !== null;
+  if (entries.every((entry) => entry.state !== "loading")) page.dataset.begun = "";
+  nothing.hidden = open !== null || wanted !== null;
   nothing.querySelector("[data-when-empty]").hidden = entries.length > 0;
   nothing.querySelector("[data-when-chosen]").hidden = entries.length === 0;
 }
