@@ -24,7 +24,7 @@ const changedItems = new Set();
 
 const doors = {
   ask: ({ messages, tools, signal }) => {
-    state("The model is thinking…");
+    state("The model is answering…");
     const [endpoint, ...model] = part("model").value.split(" ");
     return ask({ url, csrf, endpoint, model: model.join(" "), messages, tools, signal });
   },
