@@ -67,6 +67,7 @@ class ApiView(APIView):
     throttle_classes: Sequence[type[BaseThrottle]] = (PerPerson,)
     renderer_classes = (JSONRenderer,)
     parser_classes = (StrictJson,)
+    http_method_names = ["get", "head", "post", "put", "delete"]
     operations: ClassVar[Mapping[str, Operation]] = {}
 
     def get_exception_handler(self) -> Any:
@@ -85,7 +86,8 @@ class ApiView(APIView):
     @property
     def operation(self) -> Operation:
         """What this request is."""
-        return self.operations[str(self.request.method).lower()]
+        method = str(self.request.method).lower()
+        return self.operations["get" if method == "head" else method]
 
     def taken(self) -> dict[str, Any]:
         """The body, checked; raises ValidationError."""

@@ -107,6 +107,7 @@ def test_guessing_keys_has_to_wait_and_a_good_key_has_not(cast: Cast) -> None:
     [
         ("GET", "nothing/here", 404, "not_found"),
         ("POST", "servers", 405, "method_not_allowed"),
+        ("OPTIONS", "servers", 405, "method_not_allowed"),
         ("GET", "problems/none", 404, "not_found"),
         ("GET", "servers/default/calculator/tools/none", 404, "unknown_tool"),
     ],
@@ -173,3 +174,9 @@ def test_nobody_learns_of_people_or_servers_by_asking_for_others(asking: Callabl
     assert {(answer.status_code, answer.json()["code"]) for answer in answers} == {(403, "not_manager")}
     found = {asker.get("connections", person=person).json()["code"] for person in ("member", "nobody")}
     assert found == {"unknown_person"}
+
+
+def test_head_answers_as_get_without_a_body(me: Asker) -> None:
+    answer = me._client.head("/api/v1/servers")
+
+    assert (answer.status_code, answer.content) == (200, b"")
