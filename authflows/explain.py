@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import Any, Final
+from uuid import UUID
 
-from django.contrib.auth import get_user_model
 from django.utils import timezone
 
 from authflows.explaining import credentials, items, rules, ways
@@ -32,6 +33,7 @@ from servers import registry
 from servers.access import Allowed, Denied, Principal, Reason, decide
 from servers.items import ItemKey
 from servers.models import Server
+from servers.registry import ServerFacts
 from servers.virtual import previews
 from servers.virtual.facts import MemberFacts, members_of
 
@@ -75,9 +77,9 @@ class _Question:
     def __init__(
         self, person: Any, server: Server, item: ItemKey | None, client: str, now: datetime, reader: Reader
     ) -> None:
-        people = get_user_model()._default_manager.select_related("virtual_account")
-        self.person = people.get(pk=person.pk)  # as the caches of a request do not have it
-        self.server, self.item, self.client, self.now, self.reader = server, item, client, now, reader
+        self.person, self.server, self.item = person, server, item
+        self.client, self.now, self.reader = client, now, reader
+        self._facts: dict[UUID, ServerFacts] = {}
         self.ways = ways.ways_of(self.person, server, now=now)
         self.way: Way | None = ways.way_named(self.ways, client) if client else None
         self.principal = ways.principal_by(self.way, self.person)
@@ -86,7 +88,7 @@ class _Question:
     def answer(self) -> Explanation:
         """All steps, in the order of a call."""
         server, reader, walk = self.server, self.reader, Walk()
-        managers = rules.managers_of(server, now=self.now)
+        managers = partial(rules.managers_of, server, now=self.now)
         walk.take(Look.ACCOUNT, lambda: rules.account_step(self.person, self.decision, reader))
         walk.take(
             Look.WAY_IN,
@@ -113,12 +115,13 @@ class _Question:
         return items.item_step(self.server, self.decision, self.item, self.reader, now=self.now)
 
     def _reach(self, walk: Walk, server: Server, principal: Principal, member: MemberFacts | None) -> None:
-        managers = rules.managers_of(server, now=self.now)
+        managers = partial(rules.managers_of, server, now=self.now)
         walk.take(
             Look.CREDENTIAL,
             lambda: credentials.credential_step(
                 self.person,
                 server,
+                self._facts_of(server),
                 principal,
                 self.reader,
                 way=self.way,
@@ -162,7 +165,7 @@ class _Question:
             hidden = items.not_shown(self.server, self.item, self.reader, now=self.now)
             return replace(hidden, look=Look.MEMBER)
         step = (
-            rules.server_step(member, there, self.reader, managers=rules.managers_of(member, now=self.now))
+            rules.server_step(member, there, self.reader, managers=partial(rules.managers_of, member, now=self.now))
             if there.reason is Reason.SERVER_DISABLED
             else rules.rule_step(self.person, member, _reaching(self.principal), there, self.reader, now=self.now)
         )
@@ -182,7 +185,15 @@ class _Question:
                     lines.append(f"{row.name}: switched off.")
                 continue
             step = credentials.credential_step(
-                self.person, row, principal, self.reader, way=self.way, member=member, managers=[], now=self.now
+                self.person,
+                row,
+                self._facts_of(row),
+                principal,
+                self.reader,
+                way=self.way,
+                member=member,
+                managers=list,
+                now=self.now,
             )
             ready += step.state is not State.FAILED
             lines.append(f"{row.name}: {' '.join(step.found)}")
@@ -194,7 +205,7 @@ class _Question:
     # The decision
 
     def _decide(self, principal: Principal, server: Server) -> Allowed | Denied:
-        facts = registry.facts_of(server)
+        facts = self._facts_of(server)
         return decide(
             principal,
             server_id=facts.id,
@@ -203,6 +214,12 @@ class _Question:
             rules=facts.rules,
             now=self.now.timestamp(),
         )
+
+    def _facts_of(self, server: Server) -> ServerFacts:
+        found = self._facts.get(server.pk)
+        if found is None:
+            found = self._facts[server.pk] = registry.facts_of(server)
+        return found
 
     @staticmethod
     def _allowed(decision: Allowed | Denied) -> Allowed:

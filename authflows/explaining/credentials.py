@@ -7,7 +7,7 @@ from typing import Any
 
 from django.urls import reverse
 
-from authflows.explaining.rules import asked
+from authflows.explaining.rules import Managers, asked
 from authflows.explaining.steps import Fix, Look, Reader, Step, at, failed, noted, passed
 from authflows.explaining.ways import Way
 from authflows.models import Connection, OwnKey
@@ -15,11 +15,11 @@ from authflows.outbound.connections import explain as words_of
 from authflows.outbound.credential_results import Credential, Kind, NeedsConnection, RefreshDue
 from authflows.outbound.credentials import credential_for, member_credential
 from authflows.outbound.needs import Missing, Need
-from servers import registry
 from servers.access import Principal
 from servers.errors import SecretUnavailable
 from servers.links import admin_url
 from servers.models import AuthConfig, Server
+from servers.registry import ServerFacts
 from servers.virtual.facts import MemberFacts
 
 Method = AuthConfig.Method
@@ -30,16 +30,16 @@ NOT_AVAILABLE = "credential_unavailable"
 def credential_step(
     person: Any,
     server: Server,
+    facts: ServerFacts,
     principal: Principal,
     reader: Reader,
     *,
     way: Way | None,
     member: MemberFacts | None,
-    managers: list[str],
+    managers: Managers,
     now: datetime,
 ) -> Step:
     """With whose credential would the server be called, and does it hold? `member`: as one of a virtual server."""
-    facts = registry.facts_of(server)
     try:
         if member is not None and member.credential:
             answer: Any = member_credential(member, facts)
@@ -102,22 +102,18 @@ def _due(person: Any, server: Server, due: RefreshDue, reader: Reader) -> Step:
     return passed(Look.CREDENTIAL, *lines, sentence)
 
 
-def _not_available(server: Server, error: SecretUnavailable, reader: Reader, managers: list[str]) -> Step:
+def _not_available(server: Server, error: SecretUnavailable, reader: Reader, managers: Managers) -> Step:
     if reader.manages(server):
         fix = Fix("Enter the credential again, or correct its reference.", admin_url(server), "The server")
         return failed(Look.CREDENTIAL, NOT_AVAILABLE, error.public_message, fix=fix)
     sentence = f"The gateway cannot open the credential that it holds for {server.name}."
-    return failed(Look.CREDENTIAL, NOT_AVAILABLE, sentence, fix=Fix(f"Tell {asked(managers)}."))
+    return failed(Look.CREDENTIAL, NOT_AVAILABLE, sentence, fix=Fix(f"Tell {asked(managers())}."))
 
 
-def _fix(person: Any, server: Server, need: Missing, reader: Reader, managers: list[str]) -> Fix:
+def _fix(person: Any, server: Server, need: Missing, reader: Reader, managers: Managers) -> Fix:
     place = [server.tenant.slug, server.slug]
     if need.need is Need.CREDENTIAL:
-        return (
-            Fix("The sentence above says what to send.")
-            if not managers
-            else Fix(f"If that does not help, ask {asked(managers)}.")
-        )
+        return Fix(f"If that does not help, ask {asked(managers())}.")
     own_key = need.need is Need.OWN_KEY
     if reader.themselves:
         if own_key:
@@ -134,7 +130,7 @@ def _fix(person: Any, server: Server, need: Missing, reader: Reader, managers: l
     return Fix(sentence)
 
 
-def health_step(server: Server, reader: Reader, *, managers: list[str]) -> Step | None:
+def health_step(server: Server, reader: Reader, *, managers: Managers) -> Step | None:
     """What the last test, or calls since, have shown; refuses nothing. None for a virtual server."""
     if server.is_virtual:
         return None
@@ -151,6 +147,6 @@ def health_step(server: Server, reader: Reader, *, managers: list[str]) -> Step 
         lines += [text] if (text := str(server.health_detail.get("sentence", ""))) else []
         fix = Fix("Test the connection.", admin_url(server), "The server")
     else:
-        fix = Fix(f"Wait a little; if it lasts, tell {asked(managers)}.")
+        fix = Fix(f"Wait a little; if it lasts, tell {asked(managers())}.")
     lines.append("While it fails again and again, calls are refused at once for up to a minute at a time.")
     return noted(Look.HEALTH, *(lines if server.is_failing else lines[:-1]), fix=fix)

@@ -52,13 +52,13 @@ def mine(person: Any, text: str) -> Server | None:
         wanted = text.strip().casefold()
         named = (one.server for one in my_servers.servers_of(person))
         return next((server for server in named if wanted in (server.slug, server.name.casefold())), None)
+    found = my_servers.server_of(person, tenant_slug=place.tenant, slug=place.slug)
+    if found is not None:
+        return found.server
     server = server_at(place)
-    if server is None:
+    if server is None or not server.requestable:
         return None
-    if my_servers.server_of(person, tenant_slug=place.tenant, slug=place.slug) is not None:
-        return server
-    known = server.requestable and Membership.objects.filter(user=person, tenant=server.tenant_id).exists()
-    return server if known else None
+    return server if Membership.objects.filter(user=person, tenant=server.tenant_id).exists() else None
 
 
 def administered(scope: Scope, text: str) -> Server | None:

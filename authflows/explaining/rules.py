@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -15,6 +16,8 @@ from servers.models import AccessRule, Role, Server
 from servers.rule_texts import rights_text, role_text
 
 Decision = Allowed | Denied
+Managers = Callable[[], list[str]]
+"""Whom to ask, looked up where somebody has to be asked."""
 
 
 def account_step(person: Any, decision: Decision, reader: Reader) -> Step:
@@ -93,14 +96,14 @@ def managers_of(server: Server, *, now: datetime) -> list[str]:
     return list(rows.order_by("user__username").values_list("user__username", flat=True).distinct()[:3])
 
 
-def server_step(server: Server, decision: Decision, reader: Reader, *, managers: list[str]) -> Step:
+def server_step(server: Server, decision: Decision, reader: Reader, *, managers: Managers) -> Step:
     """Is the server switched on?"""
     if not _is(decision, Reason.SERVER_DISABLED):
         return passed(Look.SERVER, "It is switched on.")
     fix = (
         Fix("Enable it.", admin_url(server), "The server")
         if reader.manages(server)
-        else Fix(f"Ask {asked(managers)} when it comes back.")
+        else Fix(f"Ask {asked(managers())} when it comes back.")
     )
     return failed(
         Look.SERVER, Reason.SERVER_DISABLED, f"{server.name} is switched off; every call is refused.", fix=fix

@@ -98,9 +98,10 @@ def _keys(person: Any, server: Server, now: datetime) -> list[Way]:
 
 
 def _clients(person: Any, server: Server) -> list[Way]:
-    sign_ins = _sign_ins(person, server)
+    rows = list(Approval.objects.filter(user=person, server=server).select_related("client"))
+    sign_ins = _sign_ins(person, server) if rows else {}
     found = []
-    for approval in Approval.objects.filter(user=person, server=server).select_related("client"):
+    for approval in rows:
         client = approval.client
         principal, problem, code = None, "", ""
         if not client.enabled:

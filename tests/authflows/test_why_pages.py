@@ -86,7 +86,7 @@ def test_the_page_costs_a_bounded_number_of_queries(
         create_key(owner=cast.member, name=f"key {number}", actor="tests", servers=[cast.server])
     item(cast.server, tool("add"))
     client.force_login(cast.member)
-    with django_assert_max_num_queries(30):
+    with django_assert_max_num_queries(19):
         response = client.get("/portal/why/", {"server": "default/calculator", "tool": "add", "client": "key 1"})
     assert len(response.content) < 100 * 1024
 
