@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from typing import Literal
 
 import pytest
 from playwright.sync_api import Dialog, Page, expect
@@ -24,6 +25,9 @@ from tests.support.page_rules import WATCH_SHIFTS, judged
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True), pytest.mark.requirement("F-603")]
 
 
+SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+
+
 @pytest.fixture
 def tools(cast: Cast) -> Iterator[OddTools]:
     with OddTools() as running:
@@ -38,8 +42,8 @@ def tools(cast: Cast) -> Iterator[OddTools]:
 @pytest.fixture
 def looked(window: Window) -> Callable[[str], None]:
     def look_at(name: str) -> None:
-        for scheme in ("light", "dark"):
-            window.page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        for scheme in SCHEMES:
+            window.page.emulate_media(color_scheme=scheme)
             window.shoot(f"playground-{name}-{scheme}")
         window.page.emulate_media(color_scheme="light")
         assert window.page.evaluate(STRUCTURE) == [], name

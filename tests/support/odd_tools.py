@@ -101,6 +101,10 @@ class OddTools(Upstream):
         self.answers: list[Any] = []
         self.release = threading.Event()
 
+    def __enter__(self) -> OddTools:
+        super().__enter__()
+        return self
+
     def _script(self, request: Request) -> Any:
         if request.method != "POST" or request.header("mcp-protocol-version") != MODERN:
             said = {"code": -32022, "message": "Unsupported", "data": {"supported": [MODERN]}}
