@@ -8,7 +8,7 @@ from typing import Any, Final
 from servers.imports.entries import BadEntry, Entry, Unusable, remote, shown
 from servers.imports.values import Text, parse
 from servers.imports.wrappers import unwrap, words_of
-from servers.presets.library import search
+from servers.presets.library import find
 
 _PLACES: Final = (
     ("mcpServers",), ("mcp_servers",), ("context_servers",), ("servers",), ("mcp", "servers"), ("mcp", "mcpServers"),
@@ -110,8 +110,8 @@ def _command(name: str, entry: Mapping[str, Any], labels: Mapping[str, str]) -> 
     if wrapped is not None:
         return remote(name, wrapped.url, wrapped.headers, notes=wrapped.notes)
     why = _STDIO.format(program=shown(words[0])[:60])
-    if name and (presets := search(name)):
-        why += f" There is a preset for the provider's own remote server: {presets[0].name}."
+    if (preset := find(name.strip().lower().replace(" ", "-"))) is not None:
+        why += f" There is a preset for the provider's own remote server: {preset.name}."
     else:
         why += " Look for the provider's remote server, or put the program behind a streamable HTTP server of yours."
     return Unusable(shown(name), why)

@@ -161,7 +161,16 @@ def test_an_entry_that_cannot_be_used_says_why_and_not_what_it_holds(entry: Any,
     assert SECRET not in why
 
 
-def test_a_headers_that_the_gateway_sets_itself_are_left_out_and_said() -> None:
+def test_a_local_program_of_a_known_provider_leads_to_its_preset() -> None:
+    document = {"mcpServers": {name: {"command": "npx", "args": ["x"]} for name in ("GitHub", "files")}}
+    github, files = read(document)
+    assert isinstance(github, Unusable)
+    assert isinstance(files, Unusable)
+    assert github.why.endswith("remote server: GitHub.")
+    assert "preset" not in files.why
+
+
+def test_headers_that_the_gateway_sets_itself_are_left_out_and_said() -> None:
     entry = only(of({"url": "https://e.example/mcp", "headers": {"Accept": "application/json", "X-A": "b"}}))
     assert [name for name, _ in entry.headers] == ["X-A"]
     assert any("Accept" in note for note in entry.notes)
