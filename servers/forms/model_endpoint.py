@@ -66,7 +66,7 @@ class ModelEndpointForm(TenantScopedForm):
         kept = f"Set: {shown_key(key)}. Leave this empty to keep it. " if key else ""
         self.fields["new_key"].help_text = (
             f"{kept}A key is put into the secret store and is never shown again; or enter a reference to a secret such "
-            "as secret://<tenant>:<group>:<key>."
+            "as secret://default:llm:key."
         )
         if not key:
             self.fields.pop("no_key", None)

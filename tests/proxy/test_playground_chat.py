@@ -408,6 +408,42 @@ def test_an_endpoint_without_a_key_gets_none(
     assert "authorization" not in model.asked[0].headers
 
 
+# The page around it
+
+
+def test_the_page_offers_what_is_theirs_within_its_budget(
+    cast: Cast, endpoint: ModelEndpoint, django_assert_max_num_queries: Any
+) -> None:
+    ModelEndpoint.objects.create(
+        tenant=cast.other_tenant, name="Far", base_url="https://far.example", model_names=["x"]
+    )
+    for number in range(20):
+        ModelEndpoint.objects.create(
+            tenant=cast.tenant, name=f"More {number}", base_url="https://models.example", model_names=["<b>", "large"]
+        )
+    browser = Client()
+    browser.force_login(cast.member)
+
+    with django_assert_max_num_queries(20):
+        answer = browser.get("/portal/playground/")
+    text = answer.content.decode()
+
+    assert len(answer.content) < 100 * 1024
+    assert f'value="{endpoint.pk} small"' in text
+    assert "&lt;b&gt;" in text
+    assert "<b>" not in text
+    for hidden in ("Far", "models.example", endpoint.base_url, endpoint.key, KEY):
+        assert hidden not in text
+
+
+def test_who_has_no_model_is_told_what_to_do(cast: Cast, endpoint: ModelEndpoint) -> None:
+    browser = Client()
+    for person, sentence in ((cast.stranger, "An admin can register one"), (cast.admin, "Add a model endpoint")):
+        endpoint.teams.add(cast.readers)
+        browser.force_login(person)
+        assert sentence in browser.get("/portal/playground/").content.decode()
+
+
 # However the network cuts it
 
 
