@@ -166,6 +166,7 @@ def test_a_form_of_every_kind_is_filled_checked_and_sent(
     form.get_by_label("priority").select_option("high")
     form.get_by_label("payment").select_option("Invoice")
     form.get_by_label("days").fill("30")
+    form.get_by_label("discount").fill("2.5")
     form.get_by_label("deliver_on").fill("2026-12-24")
     form.get_by_role("button", name="Add labels").click()
     form.get_by_role("button", name="Add another property").click()
@@ -202,6 +203,7 @@ def test_a_form_of_every_kind_is_filled_checked_and_sent(
         "lines": [{"sku": "CD-7", "count": 2}, {"sku": "AB-12", "count": 1}],
         "priority": "high",
         "payment": {"kind": "invoice", "days": 30},
+        "discount": 2.5,
         "deliver_on": "2026-12-24",
         "gift": True,
         "labels": {"colour": "red"},

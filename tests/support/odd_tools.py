@@ -42,6 +42,7 @@ ORDER: Final[dict[str, Any]] = {
         },
         "note": {"anyOf": [{"type": "string"}, {"type": "null"}], "description": "For the people who pack it."},
         "deliver_on": {"type": "string", "format": "date"},
+        "discount": {"anyOf": [{"type": "integer"}, {"type": "number"}]},
         "gift": {"type": "boolean"},
         "labels": {"type": "object", "additionalProperties": {"type": "string"}},
     },

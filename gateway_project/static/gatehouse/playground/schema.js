@@ -95,7 +95,9 @@ export function shapeOf(root, given, nested = 0) {
     const some = all.map((one) => normal(root, one));
     const real = some.filter((one) => one.type !== "null" && one.const !== null);
     nullable ||= real.length < some.length;
-    if (real.length === 1) {
+    if (real.length > 1 && real.every(isAnyNumber)) {
+      schema = { ...base, type: "number" };
+    } else if (real.length === 1) {
       schema = merged(base, real[0]);
       if (schema.oneOf || schema.anyOf || schema.enum || Object.hasOwn(schema, "const")) return { ...shapeOf(root, schema, nested + 1), nullable };
     } else if (real.length > 1 && real.every((one) => Object.hasOwn(one, "const"))) {
@@ -114,6 +116,7 @@ export function shapeOf(root, given, nested = 0) {
     nullable = true;
     types = types.filter((one) => one !== "null");
   }
+  if (types.includes("number")) types = types.filter((one) => one !== "integer");
   if (types.length > 1) {
     const options = types.map((type) => ({ label: type, schema: { ...schema, type, title: undefined, description: undefined, default: undefined } }));
     return { kind: "choice", schema, nullable, options };
@@ -121,6 +124,11 @@ export function shapeOf(root, given, nested = 0) {
   const [type = isObject(schema.properties) ? "object" : schema.items || schema.prefixItems ? "array" : "any"] = types;
   const known = ["object", "array", "string", "number", "integer", "boolean", "null"].includes(type);
   return { kind: known ? type : "any", schema, nullable, options: [] };
+}
+
+/** A number without limits of its own: whole or not, one field takes both. */
+function isAnyNumber(schema) {
+  return ["integer", "number"].includes(schema.type) && Object.keys(schema).every((key) => ["type", "title", "description"].includes(key));
 }
 
 function labelOf(value, title) {
