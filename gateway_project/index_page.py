@@ -103,7 +103,10 @@ def _calls(scope: Scope, period: Period, now: datetime) -> tuple[Traffic, Tools]
     # A month of a million calls takes the database seconds; in a minute hardly anything of it changes.
     whose = repr((scope.superuser, *map(sorted, (scope.tenants, scope.groups, scope.servers))))
     key = f"overview:{period.key}:{sha256(whose.encode()).hexdigest()}"
-    found: tuple[Traffic, Tools] = cache.get_or_set(key, look, _KEPT_SECONDS)
+    found: tuple[Traffic, Tools] | None = cache.get(key)
+    if found is None:
+        found = look()
+        cache.set(key, found, _KEPT_SECONDS)
     return found
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any, ClassVar, Final
@@ -45,8 +45,8 @@ class FormFilter(admin.SimpleListFilter):
         """What can be chosen, or is suggested: groups with their heading, empty for none."""
         return []
 
-    def choices(self, changelist: Any) -> Iterable[Any]:
-        return []
+    def choices(self, changelist: Any) -> Iterator[Any]:
+        return iter(())
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         return self.narrow(queryset, self.chosen) if self.chosen else queryset

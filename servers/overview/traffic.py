@@ -66,7 +66,10 @@ def traffic(calls: QuerySet[Call], *, period: Period, now: datetime) -> Traffic:
         counts[place][1] += errors
         if time != _NOT_TIMED:
             times[place][time] = count
-    buckets = [_bucket(start, *counts[place], times[place]) for place, (start, _) in enumerate(pairwise(edges))]
+    buckets = [
+        _bucket(start, counts[place][0], counts[place][1], times[place])
+        for place, (start, _) in enumerate(pairwise(edges))
+    ]
     together: dict[int, int] = {}
     for part in times:
         for time, count in part.items():

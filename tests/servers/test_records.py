@@ -267,7 +267,10 @@ def test_many_rows_come_in_several_chunks_each_once(monkeypatch: pytest.MonkeyPa
     assert len(chunks) == 3
     lines = b"".join(chunks).decode().splitlines()
     assert [json.loads(line)["id"] for line in lines] == made[::-1]
-    assert b"".join(records_export.file_chunks(AuditEvent.objects.none(), source=EVENTS, form=Format.CSV)).count(b"\n") == 1
+    assert (
+        b"".join(records_export.file_chunks(AuditEvent.objects.none(), source=EVENTS, form=Format.CSV)).count(b"\n")
+        == 1
+    )
 
 
 def test_more_rows_than_a_file_holds_are_refused(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
