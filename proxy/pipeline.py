@@ -51,7 +51,7 @@ class Knock:
     """All headers, for servers to which callers bring their credential themselves."""
     inside: Inside | None = None
     ours: bool = False
-    """The client is the gateway itself: it speaks modern MCP alone, and waits until it is known how to reach a server."""
+    """The client is the gateway itself: it speaks modern MCP alone, and can wait until a server's era is known."""
 
 
 @dataclass(slots=True)
