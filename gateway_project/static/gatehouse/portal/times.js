@@ -39,7 +39,7 @@ export function read(text) {
 }
 
 function localiseAdmin() {
-  for (const cell of document.querySelectorAll("#result_list td, #result_list th, .form-row .readonly, #change-history :is(td, th)")) {
+  for (const cell of document.querySelectorAll("#result_list :is(td, th, a), .form-row .readonly, #change-history :is(td, th)")) {
     const moment = cell.childElementCount ? null : read(cell.textContent);
     if (!moment) continue;
     const time = document.createElement("time");
