@@ -42,7 +42,7 @@ SECTIONS: Final = (
     ("Gateway", ("servers.tenant", "servers.privatedestination", "servers.modelendpoint")),
     ("Records", ("servers.call", "servers.auditevent")),
 )
-_NAMES: Final = {
+NAMES: Final = {
     "auth.group": "Teams", "auth.user": "People", "authflows.ownkey": "Auth Overrides",
     "servers.catalogueitem": "Catalogue changes",
 }  # fmt: skip
@@ -60,6 +60,7 @@ class GatehouseAdminSite(admin.AdminSite):
     index_title = "Administration"
     index_template = "admin/gatehouse/index.html"
     empty_value_display = "–"
+    names = NAMES
 
     def has_permission(self, request: HttpRequest) -> bool:
         """Superusers, tenant admins, and live managers of anything; auditors where records are, and nowhere else."""
@@ -100,7 +101,7 @@ class GatehouseAdminSite(admin.AdminSite):
         }
         sections: list[Any] = []
         for number, (name, keys) in enumerate(SECTIONS):
-            models = [by_key.pop(key) | {"name": _NAMES.get(key, by_key_name)} for key in keys
+            models = [by_key.pop(key) | {"name": NAMES.get(key, by_key_name)} for key in keys
                       if key in by_key and (by_key_name := by_key[key]["name"])]  # fmt: skip
             if models:
                 label = f"section-{number}"

@@ -7,10 +7,12 @@ from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin
+from django.contrib.admin.views.main import ChangeList
 from django.db import models, transaction
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 from django.template.response import TemplateResponse
+from django.utils.text import capfirst
 
 from servers import audit
 from servers.models import Tenant
@@ -20,6 +22,15 @@ from servers.scope import Scope, scope_of_request
 def actor_of(request: HttpRequest) -> str:
     """The name that stands in the audit trail."""
     return str(request.user.get_username())
+
+
+class NamedList(ChangeList):
+    """A list that is called what it lists, as on the first page, and not by what one may do with it."""
+
+    def __init__(self, request: HttpRequest, model: type[Model], *args: Any, **kwargs: Any) -> None:
+        super().__init__(request, model, *args, **kwargs)
+        names: dict[str, str] = getattr(self.model_admin.admin_site, "names", {})
+        self.title = names.get(self.opts.label_lower) or str(capfirst(self.opts.verbose_name_plural))
 
 
 class AuditedAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
@@ -37,6 +48,9 @@ class AuditedAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     def scope(self, request: HttpRequest) -> Scope:
         """What the signed-in person may administer."""
         return scope_of_request(request)
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return NamedList
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         return self.has_view_permission(request) or self.has_add_permission(request)
