@@ -19,7 +19,7 @@ from authflows.outbound.my_members import Tally
 from authflows.outbound.my_own_keys import MyOwnKey
 from servers import access
 from servers.access import Allowed
-from servers.admin.catalogue_text import Property, arguments_of, properties_of, visible
+from servers.catalogue.texts import Property, arguments_of, properties_of, visible
 from servers.items import ItemKind
 from servers.models import Server
 from servers.virtual.arrangement import Arrangement, Entry, arrangement_of

@@ -11,8 +11,8 @@ from typing import Any, Final
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from servers.admin.catalogue_text import visible
 from servers.catalogue.differences import MOST, differences
+from servers.catalogue.texts import visible
 
 _PIECES: Final = re.compile(r"\s+|\w+|[^\w\s]")
 # Comparing word by word takes time with the square of their number; so many are compared on one page.

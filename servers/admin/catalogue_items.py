@@ -18,9 +18,9 @@ from servers.admin.base import AuditedAdmin
 from servers.admin.catalogue_difference import changed_fields
 from servers.admin.catalogue_page import ROW_ACTIONS, catalogue_url, decide, decide_about_rows
 from servers.admin.catalogue_rows import HELD, OF_ALL, Listing, Row, parsed, said_hints
-from servers.admin.catalogue_text import arguments_of, as_json, plain, properties_of, visible
 from servers.catalogue import decisions, reach
 from servers.catalogue.decisions import Undecided
+from servers.catalogue.texts import arguments_of, as_json, plain, properties_of, visible
 from servers.links import admin_url
 from servers.models import Server
 from servers.models.catalogue import CatalogueItem

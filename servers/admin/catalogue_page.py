@@ -25,10 +25,10 @@ from django.views.decorators.http import require_http_methods
 
 from servers.admin.base import AuditedAdmin
 from servers.admin.catalogue_rows import OF_SERVER, ROWS_ON_A_PAGE, Listing
-from servers.admin.catalogue_text import visible
 from servers.catalogue import decisions, reading_now
 from servers.catalogue.decisions import Decided, Held, HeldItemsAsk, Undecided
 from servers.catalogue.settling import EMPTIED, served_condition
+from servers.catalogue.texts import visible
 from servers.links import admin_url
 from servers.models import Server
 from servers.models.catalogue import Catalogue, CatalogueItem

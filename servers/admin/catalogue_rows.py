@@ -16,10 +16,10 @@ from django.http import QueryDict
 from django.utils.functional import cached_property
 from django.utils.safestring import SafeString
 
-from servers.admin.catalogue_text import plain, visible
 from servers.catalogue import settling
 from servers.catalogue.differences import differences
 from servers.catalogue.digests import digest
+from servers.catalogue.texts import plain, visible
 from servers.links import admin_url
 from servers.models.catalogue import CatalogueItem
 from servers.people import person_label

@@ -11,8 +11,8 @@ from typing import Any, Final
 from django.core.paginator import Page, Paginator
 from django.utils.safestring import SafeString
 
-from servers.admin.catalogue_text import visible
 from servers.catalogue.facts import CatalogueFacts
+from servers.catalogue.texts import visible
 from servers.items import Item, ItemKey, ItemKind, ItemRights
 from servers.virtual.arrangement import NAMED
 from servers.virtual.facts import Selection

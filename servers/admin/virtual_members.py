@@ -20,10 +20,10 @@ from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods
 
 from servers.admin.base import AuditedAdmin
-from servers.admin.catalogue_text import visible
 from servers.admin.virtual_items import Items, token_of
 from servers.admin.virtual_server_page import members_url, preview_url
 from servers.catalogue.facts import catalogue_of
+from servers.catalogue.texts import visible
 from servers.forms.virtual import MemberForm
 from servers.items import ItemKind
 from servers.links import admin_url

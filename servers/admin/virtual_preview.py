@@ -13,9 +13,9 @@ from django.utils.decorators import method_decorator
 from django.utils.safestring import SafeString
 from django.views.decorators.http import require_safe
 
-from servers.admin.catalogue_text import visible
 from servers.admin.virtual_items import description_of
 from servers.admin.virtual_members import VirtualMembersPages
+from servers.catalogue.texts import visible
 from servers.items import ItemKind
 from servers.models import Server
 from servers.people import people_of, person_label
