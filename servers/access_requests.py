@@ -16,11 +16,12 @@ from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from servers import access, audit, registry
-from servers.access import Allowed, Principal, Reason
+from servers import audit, registry
+from servers.access import Principal
 from servers.errors import GatewayError
 from servers.models import AccessRequest, AccessRule, Membership, Role, Server
 from servers.scope import Scope, scope_of
+from servers.usable import usable
 
 State = AccessRequest.State
 DURATIONS: Final = (
@@ -113,19 +114,6 @@ def granted(standing: Standing | None, *, until: datetime | None, now: datetime)
     return Grant(Effect.EXTEND, standing.role, until)
 
 
-def has_right(principal: Principal, server: Server, rules: access.Rules, *, now: datetime) -> bool:
-    """Whether a rule opens the server to them at `now`, also while it is switched off."""
-    decision = access.decide(
-        principal,
-        server_id=server.pk,
-        tenant_id=server.tenant_id,
-        enabled=server.enabled,
-        rules=rules,
-        now=now.timestamp(),
-    )
-    return isinstance(decision, Allowed) or decision.reason is Reason.SERVER_DISABLED
-
-
 def duration_text(days: int | None) -> str:
     """For how long, in words: "7 days", "1 year", "no end"."""
     named = dict(DURATIONS)
@@ -146,7 +134,7 @@ def askable(principal: Principal, server_id: UUID) -> Server:
     server = requestable_by(principal).select_related("tenant").filter(pk=server_id).first()
     if server is None:
         raise NotRequestable("There is no server here that you can ask for.")
-    if has_right(principal, server, registry.rules_of(server), now=timezone.now()):
+    if usable(principal, server, registry.rules_of(server), now=timezone.now()) is not None:
         raise HasAccess(f"You may use {server.name} already.")
     return server
 

@@ -9,10 +9,9 @@ from typing import Any
 from django.utils import timezone
 
 from authflows.inbound.principals import principal_for
-from servers import access, registry
-from servers.access import Allowed, Denied, Principal, Reason, Rules
+from servers.access import Allowed, Principal, Rules
 from servers.models import Role, Server
-from servers.rule_texts import rights_text
+from servers.usable import Usable, usable_at, usable_by
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,42 +56,19 @@ def servers_of(user: Any) -> list[MyServer]:
 
 def servers_for(principal: Principal) -> list[MyServer]:
     """The same for who already knows the principal; two queries."""
-    now = timezone.now().timestamp()
-    found = []
-    for server, rules in registry.concerning(principal):
-        decision = access.decide(
-            principal,
-            server_id=server.id,
-            tenant_id=server.tenant_id,
-            enabled=server.enabled,
-            rules=rules,
-            now=now,
-        )
-        if (shown := _shown(server, decision, _end_of(principal, rules, now))) is not None:
-            found.append(shown)
-    return found
+    return [_shown(principal, found) for found in usable_by(principal)]
 
 
 def server_of(user: Any, *, tenant_slug: str, slug: str) -> MyServer | None:
     """The one server at this place if `user` may use it, else None."""
-    server = (
-        Server.objects.select_related("tenant", "group", "auth_config")
-        .filter(tenant__slug=tenant_slug, slug=slug)
-        .first()
-    )
-    if server is None:
-        return None
     principal = principal_for(user, credential="session")
-    rules, now = registry.rules_of(server), timezone.now().timestamp()
-    decision = access.decide(
-        principal,
-        server_id=server.id,
-        tenant_id=server.tenant_id,
-        enabled=server.enabled,
-        rules=rules,
-        now=now,
-    )
-    return _shown(server, decision, _end_of(principal, rules, now))
+    found = usable_at(principal, tenant=tenant_slug, slug=slug)
+    return _shown(principal, found) if found is not None else None
+
+
+def _shown(principal: Principal, found: Usable) -> MyServer:
+    ends = _end_of(principal, found.rules, timezone.now().timestamp())
+    return MyServer(found.server, found.role, found.limits, found.allowed, ends)
 
 
 def _end_of(principal: Principal, rules: Rules, now: float) -> datetime | None:
@@ -103,10 +79,3 @@ def _end_of(principal: Principal, rules: Rules, now: float) -> datetime | None:
     ends = [grant.expires_at for grant in grants if grant.expires_at is None or grant.expires_at > now]
     known = [end for end in ends if end is not None]
     return datetime.fromtimestamp(max(known), UTC) if known and len(known) == len(ends) else None
-
-
-def _shown(server: Server, decision: Allowed | Denied, ends: datetime | None) -> MyServer | None:
-    if isinstance(decision, Allowed):
-        return MyServer(server, decision.role, rights_text(decision.rights), decision, ends)
-    # Everything else is asked before the switch: whoever gets this answer has a right.
-    return MyServer(server, None, ends=ends) if decision.reason is Reason.SERVER_DISABLED else None

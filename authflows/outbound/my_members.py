@@ -12,18 +12,16 @@ from enum import StrEnum
 from typing import Any, Final
 from uuid import UUID
 
-from django.utils import timezone
-
 from authflows.inbound.principals import principal_for
 from authflows.models import Connection, OwnKey
 from authflows.outbound import my_connections, my_own_keys
 from authflows.outbound.my_connections import MyConnection
 from authflows.outbound.my_own_keys import MyOwnKey
 from authflows.outbound.needs import Missing
-from servers import access, registry
-from servers.access import Allowed, Reason
+from servers.access import Allowed
 from servers.models import AuthConfig, Server
 from servers.models.virtual import VirtualMember
+from servers.usable import usable_by
 
 Method = AuthConfig.Method
 
@@ -168,21 +166,8 @@ def virtual_servers_with(servers: Collection[UUID], usable: Mapping[UUID, Server
 
 def _allowed(user: Any, server_ids: Collection[UUID]) -> dict[UUID, Allowed | None]:
     """The servers among these that the person has a right on, and what they may have; None: it is switched off."""
-    principal = principal_for(user, credential="session")
-    now = timezone.now().timestamp()
-    found: dict[UUID, Allowed | None] = {}
-    for server, rules in registry.concerning(principal, among=server_ids):
-        decision = access.decide(
-            principal,
-            server_id=server.pk,
-            tenant_id=server.tenant_id,
-            enabled=server.enabled,
-            rules=rules,
-            now=now,
-        )
-        if isinstance(decision, Allowed) or decision.reason is Reason.SERVER_DISABLED:
-            found[server.pk] = decision if isinstance(decision, Allowed) else None
-    return found
+    found = usable_by(principal_for(user, credential="session"), among=server_ids)
+    return {one.server.pk: one.allowed for one in found}
 
 
 def _member(server: Server, connection: Connection | None, key: OwnKey | None, *, enabled: bool) -> MyMember:

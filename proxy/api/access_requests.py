@@ -8,7 +8,6 @@ from uuid import UUID
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from authflows.inbound.api_servers import servers_usable_by
 from proxy.api.operations import ApiView, Operation, PageQuery
 from proxy.api.problems import Problem
 from proxy.api.shapes import (
@@ -22,6 +21,7 @@ from servers import access_requests
 from servers.access_requests import HasAccess, NotRequestable, RequestRefused, TooManyRequests
 from servers.models import AccessRequest
 from servers.scope import scope_of
+from servers.usable import usable_by
 
 TAG: Final = "Access"
 _DAY: Final = 24 * 3600
@@ -41,7 +41,7 @@ class Requestable(ApiView):
 
     def get(self, request: Request) -> Response:
         principal = self.caller.principal
-        mine = {usable.server.pk for usable in servers_usable_by(principal)}
+        mine = {usable.server.pk for usable in usable_by(principal)}
         rows = access_requests.requestable_by(principal).select_related("tenant")
         found = [one for one in rows if one.pk not in mine and self.caller.may_reach(one.pk)]
         return self.page(found, self.asked())

@@ -14,7 +14,6 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from authflows.inbound.api_servers import servers_usable_by
 from authflows.models import Connection
 from authflows.outbound import connections, own_keys
 from authflows.outbound.my_members import MyMember, reached_by
@@ -26,6 +25,7 @@ from proxy.api.people import Subject, subject_of
 from proxy.api.problems import Problem
 from servers.models import Server
 from servers.people import VIRTUAL_PREFIX
+from servers.usable import usable_by
 
 TAG: Final = "Compatible paths"
 _OF_OTHERS: Final = ("unknown_server", "not_manager", "unknown_person")
@@ -102,7 +102,7 @@ class AliasServers(ApiView):
     def get(self, request: Request) -> Response:
         asked = self.asked()
         names = _names_in(asked.get("filter", ""))
-        found = servers_usable_by(self.caller.principal)
+        found = usable_by(self.caller.principal)
         found = [one for one in found if names is None or one.server.slug in names]
         limit, offset = asked["limit"], asked["offset"]
         pagination = {"total": len(found), "offset": offset, "limit": limit}

@@ -12,7 +12,6 @@ from django.urls import reverse
 from jiter import from_json
 
 from authflows.inbound.api_callers import ApiCaller
-from authflows.inbound.api_servers import Usable
 from proxy import errors
 from proxy.api.problems import Problem
 from proxy.api.tools import tools_of
@@ -25,6 +24,7 @@ from proxy.inside import ask_whole
 from proxy.messages import INVALID_PARAMS
 from proxy.pipeline import Inside
 from servers.request_id import current_request_id
+from servers.usable import Usable
 
 AGENT: Final = "Gatehouse API"
 _CLIENT: Final = Client(modern=True, version=MODERN_VERSION, info={"name": "gatehouse-api", "version": "1"})

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from authflows.inbound.api_callers import ApiCaller
-from authflows.inbound.api_servers import Usable, managed_server, person_at, server_usable_by, servers_of_person
-from authflows.inbound.api_servers import servers_usable_by as usable_by
+from authflows.inbound.api_servers import managed_server, person_at, servers_of_person
 from proxy.api.problems import Problem
 from servers.models import Server
+from servers.usable import Usable, usable_at, usable_by
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ def subject_of(caller: ApiCaller, *, tenant: str, slug: str, person: str | None)
     myself = person in (None, caller.user.get_username())
     server = managed_server(caller, tenant=tenant, slug=slug) if person is not None else None
     if server is None and myself:
-        usable = server_usable_by(caller.principal, tenant=tenant, slug=slug)
+        usable = usable_at(caller.principal, tenant=tenant, slug=slug)
         if usable is None:
             raise Problem("unknown_server")
         return Subject(caller.user, usable.server, managed=False)

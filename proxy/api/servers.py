@@ -9,13 +9,13 @@ from jiter import from_json
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from authflows.inbound.api_servers import Usable, server_usable_by, servers_usable_by
 from authflows.models import VirtualAccount
 from proxy.api.operations import ApiView, Operation
 from proxy.api.problems import Problem
 from proxy.api.shapes import MeShape, ServerQuery, ServerShape, ToolQuery, ToolShape
 from proxy.api.tools import Tool, tools_of
 from servers.models import Tenant
+from servers.usable import Usable, usable_at, usable_by
 
 TAG: Final = "Servers and tools"
 
@@ -45,7 +45,7 @@ class ServerList(ApiView):
 
     def get(self, request: Request) -> Response:
         asked = self.asked()
-        return self.page([one for one in servers_usable_by(self.caller.principal) if _is_asked_for(one, asked)], asked)
+        return self.page([one for one in usable_by(self.caller.principal) if _is_asked_for(one, asked)], asked)
 
 
 def _is_asked_for(usable: Usable, asked: dict[str, Any]) -> bool:
@@ -63,7 +63,7 @@ class ServerView(ApiView):
 
     def usable(self, tenant: str, slug: str) -> Usable:
         """The server, if the caller may use it; raises Problem."""
-        found = server_usable_by(self.caller.principal, tenant=tenant, slug=slug)
+        found = usable_at(self.caller.principal, tenant=tenant, slug=slug)
         if found is None:
             raise Problem("unknown_server")
         return found

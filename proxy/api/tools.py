@@ -8,7 +8,6 @@ from time import time
 from typing import Any
 
 from authflows.inbound.api_callers import ApiCaller
-from authflows.inbound.api_servers import Usable
 from authflows.outbound.my_members import members_for
 from proxy.engine.lists import Sight, seen
 from servers import registry
@@ -16,6 +15,7 @@ from servers.access import Allowed, decide, decide_item
 from servers.catalogue.facts import catalogue_of
 from servers.items import ItemKind
 from servers.models import Server
+from servers.usable import Usable
 from servers.virtual.arrangement import Arrangement, arrangement_of
 
 
