@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 _OPEN: Final = re.compile(
-    r"\$\{(?:env:|input:)?(?P<braced>[A-Za-z_][\w.-]*)(?::-(?P<default>[^}]*))?\}"
+    # A default ends before the next ${: thousands that are never closed cost one pass, not one each.
+    r"\$\{(?:env:|input:)?(?P<braced>[A-Za-z_][\w.-]*)(?::-(?P<default>(?:[^}$]|\$(?!\{))*+))?\}"
     r"|\{env:(?P<opencode>[A-Za-z_]\w*)\}"
     r"|\{\{\s*(?P<double>[A-Za-z_]\w*)\s*\}\}"
     r"|<(?P<angle>[A-Za-z][A-Za-z0-9 _-]{1,60})>"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -48,21 +49,21 @@ def unwrap(words: Sequence[str], *, known: Mapping[str, str], labels: Mapping[st
     place = next((number for number, word in enumerate(words) if _WRAPPER.fullmatch(word)), None)
     if place is None:
         return None
-    rest, url = list(words[place + 1 :]), ""
+    rest, url = deque(words[place + 1 :]), ""
     headers: dict[str, Text] = {}
     notes: list[str] = ["It was carried by mcp-remote; the gateway calls its URL directly."]
     while rest:
-        word = rest.pop(0)
+        word = rest.popleft()
         if word == "--header" and rest:
-            name, colon, value = rest.pop(0).partition(":")
+            name, colon, value = rest.popleft().partition(":")
             if not colon:
                 raise BadEntry("One of its --header arguments is not written as Name: value.")
             headers[name.strip()] = parse(value.strip(), known=known, labels=labels)
         elif word in _OWN_CLIENT and rest:
-            rest.pop(0)
+            rest.popleft()
             notes.append("Its OAuth client is not taken over: set the sign-in up in the server's form.")
         elif word in _WITH_VALUE and rest:
-            rest.pop(0)
+            rest.popleft()
         elif not url and re.match(r"https?://", word):
             url = word
     if not url:

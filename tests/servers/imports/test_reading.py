@@ -341,3 +341,16 @@ def test_a_slug_is_made_from_any_name(name: str, slug: str) -> None:
     again = free_slug(name, {slug})
     assert again != slug
     assert len(again) <= 63
+
+
+@pytest.mark.parametrize("default", ["plain", "with $ign", '{"json": 1', "a$"])
+def test_a_value_with_a_default_of_the_file_takes_it(default: str) -> None:
+    (header,) = only(of({"url": "https://a.example/mcp", "headers": {"X-Key": f"${{KEY:-{default}}}"}})).headers
+    assert header[1].filled({}) == default
+
+
+@pytest.mark.parametrize("piece", ["${A:-", "${A:-$", "{{ ", "<a ", "${env:A", "YOUR_"])
+def test_a_header_of_openings_that_never_close_is_read_in_one_pass(piece: str) -> None:
+    # Read in as many passes as there are openings, this would take minutes, and hold everybody up.
+    value = piece * (200_000 // len(piece))
+    read(of({"url": "https://a.example/mcp", "headers": {"X-Key": value}}))
