@@ -40,11 +40,14 @@ class Topic:
     html: SafeString
 
 
-@cache
 def topic_of(name: str) -> Topic | None:
     """The topic, or None when there is none of this name."""
-    if not any(name in names for _, names in TOPICS):
-        return None
+    # Only what there is is kept: strangers ask for any name.
+    return _read(name) if any(name in names for _, names in TOPICS) else None
+
+
+@cache
+def _read(name: str) -> Topic:
     tokens = _reader().parse((_FOLDER / f"{name}.md").read_text(encoding="utf-8"))
     title, body = tokens[1].content, tokens[3:]
     first = next(token for token in body if token.type == "inline")

@@ -34,6 +34,14 @@ def test_a_topic_opens_without_a_sign_in_and_its_links_lead_somewhere(client: Cl
         assert client.get(link).status_code == 200, link
 
 
+def test_names_that_strangers_make_up_are_not_kept(client: Client) -> None:
+    help_pages.sections()
+    kept = help_pages._read.cache_info().currsize
+    for number in range(5):
+        assert client.get(f"/portal/help/made-up-{number}/").status_code == 404
+    assert help_pages._read.cache_info().currsize == kept
+
+
 def test_the_list_names_every_topic_with_what_it_is_about(client: Client, cast: Cast) -> None:
     text = client.get("/portal/help/").content.decode()
     for name in NAMES:
