@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -19,8 +20,9 @@ from django.utils import timezone
 MOST_ROWS: Final = 100_000
 """In one file. Whoever needs more asks for several spans of time."""
 _CHUNK: Final = 1000
-# What a spreadsheet takes for a formula when a cell begins with it, also in full width.
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+# What a spreadsheet takes for a formula when a cell begins with it, also in full width. Some read files of commas by
+# their country's separator, so that a cell can begin in the middle of a text of ours.
+_FORMULA: Final = re.compile(r"\A(?=[\t\r\n])|(?:\A|[;\t\r\n])(?=[ \"']{0,9}[=+\-@\uff1d\uff0b\uff0d\uff20])")
 
 
 class Format(StrEnum):
@@ -118,7 +120,7 @@ def _cell(value: Any) -> Any:
         return value
     plain = _plain(value)
     text = plain if isinstance(plain, str) else json.dumps(plain, ensure_ascii=False, sort_keys=True)
-    return f"'{text}" if text.startswith(_FORMULA) else text
+    return _FORMULA.sub(r"\g<0>'", text)
 
 
 def _json_lines(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> bytes:

@@ -241,11 +241,28 @@ def test_a_file_has_the_rows_of_the_list_and_its_export_is_recorded(cast: Cast, 
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\uff1d1"])
-def test_no_cell_is_a_formula(cast: Cast, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "cell"),
+    [
+        ("=1+1", "'=1+1"),
+        ("+1", "'+1"),
+        ("-1", "'-1"),
+        ("@SUM(A1)", "'@SUM(A1)"),
+        (" =1", "' =1"),
+        ("\t=1", "'\t'=1"),
+        ("\r=1", "'\r'=1"),
+        ("\uff1d1", "'\uff1d1"),
+        # Where the separator is another one, a cell begins here.
+        ("tool;=1", "tool;'=1"),
+        ('tool; "@SUM(A1)', """tool;' "@SUM(A1)"""),
+        ("tool\n-1", "tool\n'-1"),
+        ("a-b=c; d", "a-b=c; d"),
+    ],
+)
+def test_no_cell_is_a_formula(cast: Cast, name: str, cell: str) -> None:
     call(item=name)
     (row,) = csv.DictReader(io.StringIO(text_of(export(signed_in(cast.admin), "call", "csv")), newline=""))
-    assert row["item"] == f"'{name}"
+    assert row["item"] == cell
     assert json.loads(text_of(export(signed_in(cast.admin), "call", "jsonl")))["item"] == name
 
 
