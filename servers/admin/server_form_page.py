@@ -77,6 +77,7 @@ class ServerFormPage(CollaboratorsAdmin):
     class Media:
         js = (
             Script("gatehouse/admin/server-form.js", type="module"),
+            Script("gatehouse/admin/copy.js", type="module"),
             Script("gatehouse/admin/server-oauth.js", type="module"),
         )
 

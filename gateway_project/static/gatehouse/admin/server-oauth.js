@@ -1,4 +1,4 @@
-// The OAuth part of the server form: Discover fills the fields, the panel tells what will happen, Copy copies.
+// The OAuth part of the server form: Discover fills the fields and the panel tells what will happen.
 // Everything here is a convenience; the server judges every field again and works without it.
 "use strict";
 (() => {
@@ -8,7 +8,6 @@
   const start = () => {
     const form = document.getElementById("server_form");
     if (!form) return;
-    copyButtons(form);
     const plan = makePlan(form);
     registration(form);
     discover(form, plan);
@@ -21,23 +20,6 @@
     form.addEventListener("change", plan);
     plan();
   };
-
-  function copyButtons(form) {
-    for (const button of form.querySelectorAll("button[data-copy]")) {
-      button.hidden = false;
-      button.addEventListener("click", async () => {
-        const source = document.getElementById(button.dataset.copy);
-        try {
-          await navigator.clipboard.writeText(source.textContent);
-          button.textContent = "Copied";
-        } catch {
-          getSelection().selectAllChildren(source);
-          button.textContent = "Selected";
-        }
-        setTimeout(() => { button.textContent = "Copy"; }, 2500);
-      });
-    }
-  }
 
   // The app's fields only where there is an app.
   function registration(form) {

@@ -1,4 +1,4 @@
-// Copy buttons of the preset pages. Without this module the text can be selected by hand.
+// Copy buttons of the admin. Without this module the text can be selected by hand.
 
 for (const button of document.querySelectorAll("button[data-copy]")) {
   button.hidden = false;
