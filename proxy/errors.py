@@ -40,6 +40,7 @@ BAD_REQUEST: Final = 1400
 UNSUPPORTED_VERSION: Final = -32022
 
 # Which page of docs/help an error leads to. By code alone: causes that are not to be told apart lead to the same one.
+# A session that is unknown has none: clients open another by themselves, and nobody reads of it.
 HELP: Final[Mapping[int, str]] = {
     BAD_REQUEST: "message-refused",
     NOT_AUTHENTICATED: "signed-out",
@@ -51,7 +52,6 @@ HELP: Final[Mapping[int, str]] = {
     BODY_TOO_LARGE: "message-refused",
     HOST_REFUSED: "wrong-address",
     TOO_MANY_STREAMS: "too-many",
-    SESSION_UNKNOWN: "message-refused",
     INTERNAL: "gateway-trouble",
     UPSTREAM_FAILED: "server-not-answering",
     NOT_READY: "gateway-trouble",

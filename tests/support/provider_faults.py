@@ -62,7 +62,7 @@ BAD_ANSWERS: dict[str, tuple[Reply, str, str]] = {
 
 
 class Page(HTMLParser):
-    """What there is to press in the main part of a page."""
+    """What there is to press in the main part of a page, but for where to read more."""
 
     def __init__(self, response: Any) -> None:
         super().__init__()
@@ -76,7 +76,9 @@ class Page(HTMLParser):
         if tag == "main":
             self._in_main = True
         elif self._in_main and tag in ("a", "button"):
-            self.steps.append(dict(attrs).get("href") or tag)
+            target = dict(attrs).get("href") or tag
+            if not target.startswith("/portal/help/"):
+                self.steps.append(target)
 
     def handle_endtag(self, tag: str) -> None:
         if tag == "main":
