@@ -80,7 +80,7 @@ class _Question:
         self.person, self.server, self.item = person, server, item
         self.client, self.now, self.reader = client, now, reader
         self._facts: dict[UUID, ServerFacts] = {}
-        self.ways = ways.ways_of(self.person, server, now=now)
+        self.ways = ways.ways_of(self.person, server, reader, now=now)
         self.way: Way | None = ways.way_named(self.ways, client) if client else None
         self.principal = ways.principal_by(self.way, self.person)
         self.decision = self._decide(self.principal, server)

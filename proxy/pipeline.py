@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from time import time
 from types import MappingProxyType
 from typing import Any, Final, Literal
+from uuid import UUID
 
 from authflows.inbound.bearer import Refusal, Unauthenticated, authenticate, principal_inside, still_signed_in
 from authflows.outbound.credential_results import Answer, Brought, Credential, NeedsConnection, NotObtained, RefreshDue
@@ -32,6 +33,8 @@ class Inside:
     user_id: int
     credential: str
     """What opened that door, for records: `session`, or the credential of the API."""
+    sign_in: UUID | None = None
+    """The sign-in of an OAuth client that opened it; the call lasts no longer than that."""
 
 
 # Those made for every call are not frozen: freezing triples what it costs to make one.
@@ -158,7 +161,7 @@ def prepare_call(knock: Knock, *, now: float, may_load: bool) -> Outcome:
     Raises changes.NotCached when something is not in memory and `may_load` is False.
     """
     if knock.inside is not None:
-        person = principal_inside(knock.inside.user_id, knock.inside.credential, may_load=may_load)
+        person = _inside(knock.inside, may_load=may_load)
         return _admit(person, knock, now=now, may_load=may_load) if isinstance(person, Principal) else person
     if b"access_token=" in knock.query:
         return Unauthenticated(Refusal.IN_URL)
@@ -169,6 +172,13 @@ def prepare_call(knock: Knock, *, now: float, may_load: bool) -> Outcome:
     if isinstance(principal, Unauthenticated):
         return principal
     return _admit(principal, knock, now=now, may_load=may_load)
+
+
+def _inside(who: Inside, *, may_load: bool) -> Principal | Unauthenticated:
+    # The audience of a client's token is the other door's, which has compared it.
+    if who.sign_in is not None:
+        return still_signed_in(who.sign_in, may_load=may_load)
+    return principal_inside(who.user_id, who.credential, may_load=may_load)
 
 
 def prepare_loading(knock: Knock) -> Outcome:

@@ -70,6 +70,7 @@ class Recorder:
         self._flush_lock = threading.Lock()
         self._stamped: dict[str, float] = {}
         self._used: set[str] = set()
+        self._doors: set[str] = set()
         self._reported = 0
         self.lost = 0
 
@@ -81,6 +82,10 @@ class Recorder:
             self.lost += 1
             return
         self._queue.append(row)
+
+    def note_use(self, credential: str) -> None:
+        """Note that a key or an approval opened a door behind which there was no call."""
+        self._doors.add(credential)
 
     def waiting(self) -> int:
         """How many records are not written yet."""
@@ -119,6 +124,8 @@ class Recorder:
                 except Exception:
                     self.lost += len(rows)
                     raise
+            if self._doors:
+                self._stamp_credentials([])
             self._report_lost()
 
     def _run(self) -> None:
@@ -151,7 +158,8 @@ class Recorder:
     def _stamp_credentials(self, rows: list[CallRow]) -> None:
         """Note when keys, approvals and their clients were last used, at most once a minute for each."""
         now = time.monotonic()
-        used = {row.credential for row in rows if row.credential.startswith(("api_key:", "approval:"))}
+        doors, self._doors = self._doors, set()
+        used = {row.credential for row in rows if row.credential.startswith(("api_key:", "approval:"))} | doors
         due = [c for c in used if now - self._stamped.get(c, -_STAMP_SECONDS) >= _STAMP_SECONDS]
         if due:
             keys = [c.removeprefix("api_key:") for c in due if c.startswith("api_key:")]

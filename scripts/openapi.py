@@ -42,12 +42,13 @@ _PATH_PARAMETERS: Final = {
     "server_id": "Id of the server.",
     "request_id": "Id of the request for access.",
 }
-_ALWAYS: Final = ("not_authenticated", "throttled", "internal")
+_ALWAYS: Final = ("not_authenticated", "scope_insufficient", "throttled", "internal")
 _DESCRIPTION: Final = """\
 For scripts and programs: the servers that you may use, their tools, calls, connections and keys.
 
-Send an API key as `Authorization: Bearer …`. Every failure is a problem (RFC 9457) with a stable `code`. Lists take
-`limit` and `offset`, and say in `next` where they go on. Paths and fields may be added; nothing is taken away.
+Send an API key, or an access token that was issued for the API, as `Authorization: Bearer …`. Every failure is a
+problem (RFC 9457) with a stable `code`. Lists take `limit` and `offset`, and say in `next` where they go on. Paths and
+fields may be added; nothing is taken away.
 """
 
 
@@ -81,7 +82,7 @@ class Schema(AutoSchema):
         return [self.declared.tag]
 
     def get_auth(self) -> list[dict[str, list[str]]]:
-        return [{"key": []}, {"session": []}] if self.view.authentication_classes else [{}]
+        return [{"key": []}, {"token": ["mcp"]}, {"session": []}] if self.view.authentication_classes else [{}]
 
     def get_override_parameters(self) -> list[Any]:
         named = [
@@ -151,6 +152,19 @@ def made() -> bytes:
         "APPEND_COMPONENTS": {
             "securitySchemes": {
                 "key": {"type": "http", "scheme": "bearer", "description": "An API key: portal, API keys."},
+                "token": {
+                    "type": "oauth2",
+                    "description": "A token for `resource` = `<public URL>/api/v1` (RFC 8707), with PKCE. It opens no "
+                    "MCP URL.",
+                    "flows": {
+                        "authorizationCode": {
+                            "authorizationUrl": "/authorize",
+                            "tokenUrl": "/token",
+                            "refreshUrl": "/token",
+                            "scopes": {"mcp": "Everything that the person may; there is no other."},
+                        }
+                    },
+                },
                 "session": {
                     "type": "apiKey",
                     "in": "cookie",

@@ -1,4 +1,7 @@
-"""Admin pages of approvals: which person let which client use which server. Who sees what: `servers.scope`."""
+"""Admin pages of approvals: which person let which client use which server, or the Gateway API.
+
+Who sees what: `servers.scope`. Those of the API belong to no tenant, so superusers alone see them.
+"""
 
 from __future__ import annotations
 
@@ -26,18 +29,20 @@ _REVOKED = "Their next call is refused and their open streams end; people may ap
 class ApprovalAdmin(ReadOnlyAdmin):
     """Look and revoke: everything for superusers, else what concerns the servers that one manages."""
 
-    list_display = ("client_shown", "person", "server", "redirect_host", "created_at", "last_used_at")
+    list_display = ("client_shown", "person", "opens", "redirect_host", "created_at", "last_used_at")
     list_display_links = ("client_shown",)
     search_fields = ("client__name", "client__client_id", "user__username", "server__name")
     search_help_text = "Client, person or server."
-    fields = ("client_shown", "person", "server", "redirect_host", "created_at", "last_used_at")
-    readonly_fields = ("client_shown", "person", "server")
+    fields = ("client_shown", "person", "opens", "redirect_host", "created_at", "last_used_at")
+    readonly_fields = ("client_shown", "person", "opens")
     actions = ["revoke"]
     change_form_template = "admin/gatehouse/approval.html"
 
     def has_view_permission(self, request: HttpRequest, obj: Approval | None = None) -> bool:
         scope = self.scope(request)
-        return scope.may_enter if obj is None else scope.manages_server(obj.server)
+        if obj is None:
+            return scope.may_enter
+        return scope.superuser if obj.server is None else scope.manages_server(obj.server)
 
     def has_delete_permission(self, request: HttpRequest, obj: Approval | None = None) -> bool:
         # Asked when a server goes and takes its approvals along. On their own they are revoked: see delete_view.
@@ -61,6 +66,10 @@ class ApprovalAdmin(ReadOnlyAdmin):
     def person(self, approval: Approval) -> str:
         return person_label(approval.user)
 
+    @admin.display(description="may use", ordering="server__name")
+    def opens(self, approval: Approval) -> str:
+        return approval.opens
+
     @admin.action(description="Revoke selected approvals…")
     def revoke(self, request: HttpRequest, queryset: QuerySet[Approval]) -> HttpResponse | None:
         found = list(queryset)
@@ -69,7 +78,7 @@ class ApprovalAdmin(ReadOnlyAdmin):
                 request,
                 self,
                 title="Revoke approvals?",
-                sentence=f"These clients may no longer use these servers for these people. {_REVOKED}",
+                sentence=f"These clients may no longer act for these people there. {_REVOKED}",
                 items=[*found],
                 action="revoke",
                 button="Revoke",

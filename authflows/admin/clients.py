@@ -195,7 +195,7 @@ class OAuthClientAdmin(AuditedAdmin):
         total = found.count()
         lines = [format_html("OAuth client {}", client) for client in clients]
         lines += [
-            format_html("Approval of {} for {} on {}: refused from now on", person_label(a.user), a.client, a.server)
+            format_html("Approval of {} for {} on {}: refused from now on", person_label(a.user), a.client, a.opens)
             for a in found[:_SHOWN_APPROVALS]
         ]
         if total > _SHOWN_APPROVALS:

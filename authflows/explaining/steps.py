@@ -137,6 +137,11 @@ class Reader:
         """Whether the reader may know which keys and clients the person has."""
         return self.scope is None or self.scope.administers(server.tenant_id)
 
+    @property
+    def knows_clients_of_the_api(self) -> bool:
+        """Whether the reader may know which clients the person let in to the Gateway API, which has no tenant."""
+        return self.scope is None or self.scope.superuser
+
 
 THEMSELVES: Final = Reader()
 OPERATOR: Final = Reader(Scope(superuser=True))

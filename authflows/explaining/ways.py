@@ -62,9 +62,11 @@ class Way:
         return f"{what}: {'for other servers only' if self.elsewhere else 'works'}; {self.detail}."
 
 
-def ways_of(person: Any, server: Server, *, now: datetime) -> list[Way]:
+def ways_of(person: Any, server: Server, reader: Reader, *, now: datetime) -> list[Way]:
     """Every way that the person has; those that work for the server first."""
     found = [*_keys(person, server, now), *_clients(person, server)]
+    if reader.knows_clients_of_the_api:
+        found += _clients_of_the_api(person)
     return sorted(found, key=lambda way: (not way.works, way.elsewhere))
 
 
@@ -114,6 +116,16 @@ def _clients(person: Any, server: Server) -> list[Way]:
         names = frozenset(text.casefold() for text in (str(client), client.client_id, str(approval.pk)))
         detail = f"approved {at(approval.created_at)}"
         found.append(Way(Kind.CLIENT, str(client), names, detail, partial(_same, principal), problem, code))
+    return found
+
+
+def _clients_of_the_api(person: Any) -> list[Way]:
+    found = []
+    for approval in Approval.objects.filter(user=person, server__isnull=True).select_related("client"):
+        client = approval.client
+        names = frozenset(text.casefold() for text in (str(client), client.client_id, str(approval.pk)))
+        problem = "it was approved for the Gateway API, and what it got there opens no MCP URL."
+        found.append(Way(Kind.CLIENT, str(client), names, "", partial(_same, None), problem, Refusal.ELSEWHERE))
     return found
 
 

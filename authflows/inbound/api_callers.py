@@ -1,4 +1,4 @@
-"""Who calls the Gateway API: the owner of an API key, or somebody signed in to the pages.
+"""Who calls the Gateway API: the owner of an API key, a program that somebody let in, or somebody on the pages.
 
 What was issued for an MCP URL opens nothing here, and neither do tokens of the organisation's identity provider.
 """
@@ -13,10 +13,10 @@ from django.contrib.auth import get_user_model
 
 from authflows.inbound.api_keys import looks_like_key
 from authflows.inbound.bearer import Refusal, Unauthenticated, authenticate, principal_inside
+from authflows.inbound.oauth.resources import GATEWAY_API
+from authflows.inbound.oauth.tokens import looks_like_access_token
 from servers.access import Principal
 
-API_PATH: Final = "/api/v1"
-"""What a credential has to be good for."""
 SESSION: Final = "session"
 """As records name what opened the door."""
 
@@ -28,7 +28,7 @@ class ApiCaller:
     user: Any
     principal: Principal
     authorization: bytes | None = field(default=None, repr=False)
-    """The header that opened the door; None: a session did."""
+    """The header of an API key, which opens servers too. None: a session or a token for the API, which do not."""
 
     def may_reach(self, server_id: object) -> bool:
         """Whether the credential is not limited to other servers."""
@@ -39,10 +39,12 @@ class ApiCaller:
 def caller_by_header(header: bytes) -> ApiCaller | Unauthenticated:
     """Who an Authorization header stands for."""
     scheme, _, token = header.partition(b" ")
-    if scheme.lower() != b"bearer" or not looks_like_key(token.strip(b" ").decode("latin-1")):
+    text = token.strip(b" ").decode("latin-1")
+    is_key = looks_like_key(text)
+    if scheme.lower() != b"bearer" or not (is_key or looks_like_access_token(text)):
         return Unauthenticated(Refusal.MALFORMED)
-    principal = authenticate(header, now=time(), path=API_PATH)
-    return _caller(principal, header)
+    principal = authenticate(header, now=time(), path=GATEWAY_API.path)
+    return _caller(principal, header if is_key else None)
 
 
 def caller_by_session(user: Any) -> ApiCaller | Unauthenticated:

@@ -62,7 +62,7 @@ def authenticate(
 ) -> Principal | Unauthenticated:
     """The principal behind an Authorization header value at `now` (Unix seconds), for a request to `path`.
 
-    What was issued for one MCP URL opens that path only, byte for byte (RS-11, T1).
+    What was issued for one MCP URL, or for the Gateway API, opens that path only, byte for byte (RS-11, T1).
     Raises changes.NotCached when the answer is not in memory and `may_load` is False.
     """
     if header is None:
@@ -166,17 +166,19 @@ def _of_client(token: Any, *, sign_in: UUID, expires_at: float | None) -> Princi
     client: OAuthClient | None = token.application
     if client is None or not client.enabled or token.user is None or len(token.resource) != 1:
         return None
-    url = parse(token.resource[0])
+    named = parse(token.resource[0])
     approval = approval_behind(user_id=token.user_id, client_id=client.pk, resource=token.resource[0])
-    if url is None or approval is None:
+    if named is None or approval is None:
         return None
+    # Of the API it reaches what the person reaches; its audience keeps it away from every MCP URL.
+    limited_to = frozenset({approval.server_id}) if approval.server_id is not None else None
     return principal_for(
         token.user,
         # Not the token: what hangs on the credential (sessions, counts, records) outlives a refresh.
         credential=f"approval:{approval.pk}",
         credential_expires_at=expires_at,
-        limited_to=frozenset({approval.server_id}),
-        audience=url.path,
+        limited_to=limited_to,
+        audience=named.path,
         sign_in=sign_in,
     )
 

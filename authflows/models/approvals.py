@@ -44,7 +44,12 @@ class Approval(UuidModel):
         ]
 
     def __str__(self) -> str:
-        return f"{self.client} for {self.user} on {self.server or 'the Gateway API'}"
+        return f"{self.client} for {self.user} on {self.opens}"
+
+    @property
+    def opens(self) -> str:
+        """What it lets the client use, in words that stand in a sentence."""
+        return str(self.server) if self.server is not None else "the Gateway API"
 
 
 class PendingSignIn(models.Model):

@@ -10,7 +10,7 @@ from django.views.decorators.http import require_GET, require_http_methods
 
 from authflows.inbound.my_servers import MyServer
 from authflows.inbound.oauth import authorization, redirect_uris
-from authflows.inbound.oauth.authorization import Answer, TooMany, Unanswerable
+from authflows.inbound.oauth.authorization import Answer, TooMany, Unanswerable, Wanted
 from authflows.inbound.oauth.trip import Trip
 from authflows.models import PendingSignIn
 from authflows.outbound.my_members import reached_by
@@ -20,6 +20,7 @@ from authflows.throttle import client_address
 from authflows.views import trip
 from authflows.views.connect import depart
 from authflows.views.csp import allow_form_target
+from servers.scope import scope_of
 
 
 @login_not_required
@@ -64,35 +65,36 @@ def pending(request: HttpRequest, pending_id: str) -> HttpResponse:
     return response
 
 
-def _decided(request: HttpRequest, asked: PendingSignIn, item: MyServer | None) -> HttpResponse:
+def _decided(request: HttpRequest, asked: PendingSignIn, item: Wanted | None) -> HttpResponse:
     decision = request.POST.get("decision")
-    if item is not None and item.server.is_virtual and decision in trip.DECISIONS:
+    if isinstance(item, MyServer) and item.server.is_virtual and decision in trip.DECISIONS:
         return trip.decided(request, asked, item, decision)
     if item is None or decision not in ("approve", "connect", "key"):
         answer = authorization.deny(asked, request.user)
         return _to_client(answer) if answer else _ended(request)
     if decision == "approve":
         outcome = authorization.approve(asked, request.user, item)
-    elif asked.approved_at is not None and decision == "key":
-        return _own_key(request, asked, item)
-    elif asked.approved_at is not None:
-        outcome = authorization.go_on(asked, request.user, item)
-    else:
+    elif asked.approved_at is None:
         return redirect("authorize-pending", asked.pk)
+    elif isinstance(item, MyServer) and decision == "key":
+        return _own_key(request, asked, item)
+    else:
+        outcome = authorization.go_on(asked, request.user, item)
     if isinstance(outcome, Trip):
         return redirect("authorize-pending", asked.pk)
-    if isinstance(outcome, Missing) and outcome.need is not Need.OWN_KEY:
+    if isinstance(item, MyServer) and isinstance(outcome, Missing) and outcome.need is not Need.OWN_KEY:
         return depart(request, item.server, sign_in=asked)
     return _next(request, asked, item, outcome)
 
 
 def _next(
-    request: HttpRequest, asked: PendingSignIn, item: MyServer, outcome: Answer | Missing | Trip | None
+    request: HttpRequest, asked: PendingSignIn, item: Wanted, outcome: Answer | Missing | Trip | None
 ) -> HttpResponse:
-    if outcome is None:
-        return _ended(request)
     if isinstance(outcome, Answer):
         return _to_client(outcome)
+    # Of the API there is nothing to connect on the way.
+    if outcome is None or not isinstance(item, MyServer):
+        return _ended(request)
     if isinstance(outcome, Trip):
         return trip.show(request, asked, item, outcome)
     if outcome.need is Need.OWN_KEY:
@@ -120,15 +122,19 @@ def _ask_for_key(request: HttpRequest, asked: PendingSignIn, wanted: Missing, fo
     return response
 
 
-def _question(request: HttpRequest, asked: PendingSignIn, item: MyServer) -> dict[str, object]:
-    return {
+def _question(request: HttpRequest, asked: PendingSignIn, item: Wanted) -> dict[str, object]:
+    server = authorization.server_in(item)
+    context = {
         "asked": asked,
         "client": asked.client,
-        "server": item.server,
-        "reached": reached_by(request.user, item.server),
+        "server": server,
+        "opens": server.name if server is not None else "the Gateway API",
         "redirect_host": redirect_uris.shown_host(asked.redirect_uri),
         "loopback": redirect_uris.is_loopback(asked.redirect_uri),
     }
+    if server is not None:
+        return {**context, "reached": reached_by(request.user, server)}
+    return {**context, "manages": scope_of(request.user).may_enter}
 
 
 def _ended(request: HttpRequest) -> HttpResponse:

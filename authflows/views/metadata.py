@@ -13,7 +13,7 @@ _CACHE = "public, max-age=60"
 
 @any_origin("GET", "HEAD")
 def protected_resource(request: HttpRequest, path: str) -> JsonResponse:
-    """RFC 9728: the document of the MCP URL at `path`."""
+    """RFC 9728: the document of the MCP URL, or of the API, at `path`."""
     document = metadata.protected_resource(path)
     if document is None:
         return _nothing()

@@ -34,10 +34,10 @@ def revoke_approval(request: HttpRequest, approval_id: UUID) -> HttpResponse:
     approval = get_object_or_404(approvals.approvals_of(request.user), pk=approval_id)
     if request.method == "POST":
         approvals.revoke(approval, actor=request.user.get_username())
-        used = approval.server.name if approval.server else "the Gateway API"
         messages.success(
             request,
-            f"“{approval.client}” may no longer use {used}. Its next call is refused and its open streams end.",
+            f"“{approval.client}” may no longer use {approval.opens}. Its next call is refused and its open streams "
+            "end.",
         )
         return redirect("my-access")
     return render(request, "portal/approval_revoke.html", {"approval": approval})

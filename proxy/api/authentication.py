@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from django.conf import settings
 from django.utils import timezone
 from rest_framework import authentication
 from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
@@ -11,17 +12,28 @@ from rest_framework.request import Request
 
 from authflows import throttle
 from authflows.inbound.api_callers import ApiCaller, caller_by_header, caller_by_session
-from authflows.inbound.bearer import Unauthenticated
+from authflows.inbound.bearer import Refusal, Unauthenticated
+from authflows.inbound.oauth.resources import GATEWAY_API
 from authflows.throttle import Limit, Rate, client_address
 from proxy.api.problems import Problem
+from proxy.record import recorder
 
-CHALLENGE: Final = 'Bearer realm="Gatehouse"'
 # Credentials that open nothing, of one address: a slip needs a few, a guesser many.
 _REFUSED: Final = Rate(60, 300)
 
 
-class KeyAuthentication(authentication.BaseAuthentication):
-    """An API key in the Authorization header. Whoever sends one is judged by it alone, signed in or not."""
+def challenge(error: str = "") -> str:
+    """What a client without a good credential is told (RFC 9728, 5.1): where it learns how to sign in for the API."""
+    document = f"{settings.PUBLIC_URL}/.well-known/oauth-protected-resource{GATEWAY_API.path}"
+    said = f'Bearer resource_metadata="{document}", scope="mcp"'
+    return f'{said}, error="{error}"' if error else said
+
+
+class BearerAuthentication(authentication.BaseAuthentication):
+    """An API key or a token for the API, in the Authorization header.
+
+    Whoever sends one is judged by it alone, signed in or not.
+    """
 
     def authenticate(self, request: Request) -> tuple[Any, ApiCaller] | None:
         header = request.META.get("HTTP_AUTHORIZATION")
@@ -32,11 +44,14 @@ class KeyAuthentication(authentication.BaseAuthentication):
             address = client_address(request._request)
             if wait := throttle.take([Limit("api credential", address, _REFUSED)], now=timezone.now()):
                 raise Problem("throttled", retry_after=wait)
+            if caller.reason is Refusal.SCOPE:
+                raise Problem("scope_insufficient", challenge=challenge("insufficient_scope"))
             raise AuthenticationFailed
+        recorder.note_use(caller.principal.credential)
         return caller.user, caller
 
     def authenticate_header(self, request: Request) -> str:
-        return CHALLENGE
+        return challenge("invalid_token" if "HTTP_AUTHORIZATION" in request.META else "")
 
 
 class SessionAuthentication(authentication.SessionAuthentication):

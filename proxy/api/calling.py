@@ -66,7 +66,7 @@ def call_tool(caller: ApiCaller, usable: Usable, *, tool: str, arguments: dict[s
     message = {"jsonrpc": "2.0", "id": _ID, "method": _METHOD, "params": modern_params(params, _CLIENT, {})}
     status, headers, body = async_to_sync(ask_whole)(
         # A key goes along as it came, so that its limits hold there too.
-        caller.authorization or Inside(caller.user.pk, caller.principal.credential),
+        caller.authorization or Inside(caller.user.pk, caller.principal.credential, caller.principal.sign_in),
         tenant=server.tenant.slug,
         slug=server.slug,
         body=encoded(message),

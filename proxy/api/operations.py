@@ -20,7 +20,7 @@ from rest_framework.views import APIView
 
 from authflows.inbound.api_callers import ApiCaller
 from proxy.api import problems
-from proxy.api.authentication import KeyAuthentication, SessionAuthentication
+from proxy.api.authentication import BearerAuthentication, SessionAuthentication
 from proxy.api.parsing import StrictJson
 from proxy.api.throttles import PerPerson
 
@@ -62,7 +62,7 @@ class PageQuery(serializers.Serializer[Any]):
 class ApiView(APIView):
     """The base of all views: who may knock, in which form, and how failures look."""
 
-    authentication_classes: Sequence[type[BaseAuthentication]] = (KeyAuthentication, SessionAuthentication)
+    authentication_classes: Sequence[type[BaseAuthentication]] = (BearerAuthentication, SessionAuthentication)
     permission_classes: Sequence[type[BasePermission]] = (IsAuthenticated,)
     throttle_classes: Sequence[type[BaseThrottle]] = (PerPerson,)
     renderer_classes = (JSONRenderer,)

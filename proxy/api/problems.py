@@ -35,11 +35,16 @@ TYPES: Final[Mapping[str, ProblemType]] = {
     "invalid": ProblemType(400, "The input is not valid", "`fields` says for each field what to write instead."),
     "malformed": ProblemType(400, "The body is not JSON", "Send one strict JSON object without repeated names."),
     "not_authenticated": ProblemType(
-        401, "Nobody is signed in", "Send an API key as `Authorization: Bearer …`. A page sends its session."
+        401,
+        "Nobody is signed in",
+        "Send an API key, or an access token for the API, as `Authorization: Bearer …`. A page sends its session.",
     ),
     "csrf_failed": ProblemType(403, "The page's token is missing or old", "Reload the page, or use an API key."),
     "not_manager": ProblemType(
         403, "This is for managers of the server", "Only who manages a server asks or sets something for others there."
+    ),
+    "scope_insufficient": ProblemType(
+        403, "The token has not the scope", "Sign in again and ask for the scope `mcp`, or for none."
     ),
     "forbidden": ProblemType(403, "This is not allowed", "The credential does not open this."),
     "not_found": ProblemType(404, "There is nothing here", "Look at the path: the OpenAPI document has all of them."),
@@ -97,12 +102,18 @@ TYPES: Final[Mapping[str, ProblemType]] = {
 
 
 class Problem(GatewayError):
-    """One occurrence. `more` are further members of the answer; `retry_after` is in seconds."""
+    """One occurrence. `more` are further members of the answer; `retry_after` is in seconds.
 
-    def __init__(self, code: str, detail: str = "", *, retry_after: float | None = None, **more: Any) -> None:
+    `challenge` is the WWW-Authenticate header that goes with it.
+    """
+
+    def __init__(
+        self, code: str, detail: str = "", *, retry_after: float | None = None, challenge: str = "", **more: Any
+    ) -> None:
         super().__init__(detail or TYPES[code].meaning.replace("`", ""))
         self.code = code
         self.more = more
+        self.auth_header = challenge
         self.retry_after = math.ceil(retry_after) if retry_after is not None else None
 
 

@@ -37,6 +37,26 @@ def test_each_mcp_url_has_a_document_that_names_it_byte_for_byte(endpoint: str, 
     }
 
 
+@pytest.mark.requirement("RS-1", "RS-2", "RS-4", "F-604")
+def test_the_gateway_api_is_a_resource_of_its_own(cast: Cast) -> None:
+    answer = Client().get(f"{RESOURCE}/api/v1")
+
+    assert answer.status_code == 200
+    assert answer.json() == {
+        "resource": f"{ISSUER}/api/v1",
+        "authorization_servers": [ISSUER],
+        "scopes_supported": ["mcp"],
+        "bearer_methods_supported": ["header"],
+        "resource_name": "Gateway API of Gatehouse",
+    }
+
+
+@pytest.mark.requirement("RS-1", "RS-11", "F-604")
+@pytest.mark.parametrize("path", ["api/v1/", "API/v1", "api/v1/servers", "api", "api/v2", "api/svc/v1/mcp"])
+def test_nothing_beside_the_address_of_the_api_has_its_document(cast: Cast, path: str) -> None:
+    assert Client().get(f"{RESOURCE}/{path}").status_code == 404
+
+
 @pytest.mark.requirement("RS-1", "RS-2", "RS-3", "RS-4", "AZ-2", "F-201")
 @pytest.mark.parametrize("method", ["POST", "GET", "HEAD"])
 def test_the_challenge_leads_to_the_document_and_on_to_the_server(

@@ -79,11 +79,11 @@ def make_client(**fields: Any) -> OAuthClient:
 
 @dataclass
 class Ide:
-    """One installation of a client, used by `user` for `server`."""
+    """One installation of a client, used by `user` for `server`; None: for the Gateway API."""
 
     client: OAuthClient
     user: Any
-    server: Server
+    server: Server | None
     resource: str
     post: Post = post_in_process
     headers: dict[str, str] = field(default_factory=dict)

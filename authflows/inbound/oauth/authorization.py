@@ -3,6 +3,7 @@
     read -> sign in -> look_at -> approve or deny -> whatever is still missing upstream -> answer
 
 Of a virtual server what is missing is a trip through its members (`trip.py`), any of which the person may skip.
+Of the Gateway API nothing is: it works for whoever can sign in, and says itself what is to be connected.
 
 What is asked is checked before anybody signs in; whether the server exists and who may use it only afterwards
 (RS-13). Once client and redirect URI are verified every outcome is an answer to the client, with `iss` and its
@@ -30,12 +31,13 @@ from authflows import throttle
 from authflows.inbound import my_servers
 from authflows.inbound.my_servers import MyServer
 from authflows.inbound.oauth import approvals, client_documents, redirect_uris
-from authflows.inbound.oauth.resources import parse
+from authflows.inbound.oauth.resources import GatewayApi, parse
 from authflows.inbound.oauth.trip import Trip, trip_of
 from authflows.models import OAuthClient, PendingSignIn
 from authflows.outbound.needs import Missing, missing
 from authflows.throttle import Limit, Rate
 from servers import audit
+from servers.models import Server
 
 PENDING_LIFETIME: Final = timedelta(minutes=10)
 """Since the last step."""
@@ -65,6 +67,10 @@ class Answer:
     """Where to send the browser: the client's redirect URI with a code or an error."""
 
     url: str
+
+
+Wanted = MyServer | GatewayApi
+"""What is asked for, once it is known that the person may use it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +107,7 @@ def read(parameters: QueryDict, *, address: str) -> PendingSignIn | Answer | Una
         return _refusal(redirect_uri, state, "invalid_request", "Use PKCE with code_challenge_method=S256.")
     resources = parameters.getlist("resource")
     if len(resources) != 1 or parse(resources[0]) is None:
-        sentence = "Name exactly one MCP URL of this gateway in the parameter resource."
+        sentence = "Name exactly one MCP URL of this gateway, or its API, in the parameter resource."
         return _refusal(redirect_uri, state, "invalid_target", sentence)
     prompt = set(parameters.get("prompt", "").split())
     if "none" in prompt and len(prompt) > 1:
@@ -123,9 +129,9 @@ def begin(asked: PendingSignIn, *, user: Any, address: str) -> PendingSignIn | A
     silent = asked.prompt == "none"
     if user.is_authenticated and (silent or not asked.prompt):
         item = look_at(asked, user)
-        if item is not None and approvals.is_approved(user, asked.client, item.server.pk):
+        if item is not None and approvals.is_approved(user, asked.client, server := server_in(item)):
             # A virtual server works without some of its members, and a call to them says what to do.
-            if (silent and item.server.is_virtual) or _still_missing(asked, user, item) is None:
+            if (silent and server and server.is_virtual) or _still_missing(asked, user, item) is None:
                 return _code(asked, user, item)
             if silent:
                 why = "Something has to be connected first: ask again without prompt=none."
@@ -154,26 +160,33 @@ def redirect_target(path: str) -> str | None:
     return asked.redirect_uri if asked else None
 
 
-def look_at(asked: PendingSignIn, user: Any) -> MyServer | None:
-    """The server that is asked for, if it exists and the person may use it; the two are not told apart."""
-    url = parse(asked.resource)
-    return my_servers.server_of(user, tenant_slug=url.tenant, slug=url.slug) if url else None
+def look_at(asked: PendingSignIn, user: Any) -> Wanted | None:
+    """What is asked for: the API, or the server if it exists and the person may use it; these are not told apart."""
+    named = parse(asked.resource)
+    if named is None or isinstance(named, GatewayApi):
+        return named
+    return my_servers.server_of(user, tenant_slug=named.tenant, slug=named.slug)
 
 
-def needs_asking(asked: PendingSignIn, user: Any, item: MyServer) -> bool:
+def server_in(item: Wanted) -> Server | None:
+    """The server that is asked for; None: the Gateway API, as in approvals."""
+    return item.server if isinstance(item, MyServer) else None
+
+
+def needs_asking(asked: PendingSignIn, user: Any, item: Wanted) -> bool:
     """Whether the person has to press Approve: no remembered approval, or the client wants it asked again."""
     if asked.approved_at is not None:
         return False
-    return bool(asked.prompt) or not approvals.is_approved(user, asked.client, item.server.pk)
+    return bool(asked.prompt) or not approvals.is_approved(user, asked.client, server_in(item))
 
 
-def approve(asked: PendingSignIn, user: Any, item: MyServer) -> Answer | Missing | Trip | None:
+def approve(asked: PendingSignIn, user: Any, item: Wanted) -> Answer | Missing | Trip | None:
     """Record the person's approval and go on; None when the request was answered meanwhile."""
     return go_on(asked, user, item, newly_approved=True)
 
 
 def go_on(
-    asked: PendingSignIn, user: Any, item: MyServer, *, newly_approved: bool = False
+    asked: PendingSignIn, user: Any, item: Wanted, *, newly_approved: bool = False
 ) -> Answer | Missing | Trip | None:
     """The next thing that the person has to do, or the answer with a code; None when it was answered meanwhile.
 
@@ -185,14 +198,17 @@ def go_on(
             return None
         if newly_approved:
             host = redirect_uris.shown_host(asked.redirect_uri)
-            approvals.approve(user, asked.client, item.server, redirect_host=host)
+            approvals.approve(user, asked.client, server_in(item), redirect_host=host)
         return still_missing or _code(asked, user, item)
 
 
-def _still_missing(asked: PendingSignIn, user: Any, item: MyServer) -> Missing | Trip | None:
-    if not item.server.is_virtual:
-        return missing(user, item.server)
-    trip = trip_of(asked, user, item.server)
+def _still_missing(asked: PendingSignIn, user: Any, item: Wanted) -> Missing | Trip | None:
+    server = server_in(item)
+    if server is None:
+        return None
+    if not server.is_virtual:
+        return missing(user, server)
+    trip = trip_of(asked, user, server)
     return trip if trip.open else None
 
 
@@ -229,12 +245,12 @@ def _take(asked: PendingSignIn, user: Any, *, answered: bool) -> bool:
     return bool(mine.update(user=user, approved_at=now, answered_at=now if answered else None, expires_at=expires_at))
 
 
-def _code(asked: PendingSignIn, user: Any, item: MyServer) -> Answer:
+def _code(asked: PendingSignIn, user: Any, item: Wanted) -> Answer:
     client: OAuthClient = asked.client
-    if client.skip_authorization and approvals.is_approved(user, client, item.server.pk):
+    if approvals.goes_unasked(client, server_in(item)):
         # Tokens hang on an approval also where nobody was asked for it.
         host = redirect_uris.shown_host(asked.redirect_uri)
-        approvals.approve(user, client, item.server, redirect_host=host)
+        approvals.approve(user, client, server_in(item), redirect_host=host)
     credentials = {
         "client_id": client.client_id,
         "redirect_uri": asked.redirect_uri,
@@ -271,13 +287,13 @@ def _unanswerable(error: errors.FatalClientError) -> Unanswerable:
         return Unanswerable(
             "client_unknown",
             "The program that sent you here is not registered at this gateway, or no longer. In the program, remove "
-            "its sign-in for this MCP server and connect again, so that it registers anew.",
+            "its sign-in for this gateway and connect again, so that it registers anew.",
         )
     if isinstance(error, errors.MismatchingRedirectURIError | errors.InvalidRedirectURIError):
         return Unanswerable(
             "redirect_uri_not_registered",
             "The program asks to be answered at an address that it did not register, so nothing is sent there. "
-            "Remove its sign-in for this MCP server and connect again.",
+            "Remove its sign-in for this gateway and connect again.",
         )
     return Unanswerable(
         "request_malformed", "The program's request is not complete, or has a part twice. Connect again from there."

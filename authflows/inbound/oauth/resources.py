@@ -1,9 +1,12 @@
-"""Resource indicators (RFC 8707): the one MCP URL of ours that a token is good for (AZ-13, AZ-14, promise 2)."""
+"""Resource indicators (RFC 8707): the one thing of ours that a token is good for (AZ-13, AZ-14, promise 2).
+
+That is one MCP URL, or the Gateway API: never both, and never two of either.
+"""
 
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from django.conf import settings
 
@@ -27,30 +30,36 @@ class McpUrl(NamedTuple):
         return f"/{self.tenant}/mcp/{self.slug}/{self.endpoint}"
 
 
-def parse(resource: str) -> McpUrl | None:
-    """The parts of an MCP URL on our public origin, compared byte for byte; None for anything else.
+class GatewayApi(NamedTuple):
+    """The Gateway API: a resource of its own, whose tokens open no MCP URL."""
+
+    path: str = "/api/v1"
+
+
+GATEWAY_API: Final = GatewayApi()
+
+
+def parse(resource: str) -> McpUrl | GatewayApi | None:
+    """What of ours on our public origin this names, compared byte for byte; None for anything else.
 
     Does not look whether there is such a server (RS-13).
     """
     if not resource.startswith(settings.PUBLIC_URL):
         return None
-    found = _MCP_PATH.fullmatch(resource[len(settings.PUBLIC_URL) :])
+    path = resource[len(settings.PUBLIC_URL) :]
+    if path == GATEWAY_API.path:
+        return GATEWAY_API
+    found = _MCP_PATH.fullmatch(path)
     return McpUrl(*found.groups()) if found else None
 
 
-def resource_of(url: McpUrl) -> str:
-    """The resource indicator of an MCP URL; the inverse of `parse`."""
-    return f"{settings.PUBLIC_URL}{url.path}"
+def resource_of(named: McpUrl | GatewayApi) -> str:
+    """The resource indicator of something of ours; the inverse of `parse`."""
+    return f"{settings.PUBLIC_URL}{named.path}"
 
 
-def resources_of(server: Server) -> list[str]:
-    """Every resource indicator that names this server."""
+def resources_of(server: Server | None) -> list[str]:
+    """Every resource indicator that names this server; None: the Gateway API, as in approvals."""
+    if server is None:
+        return [resource_of(GATEWAY_API)]
     return [resource_of(McpUrl(server.tenant.slug, server.slug, endpoint)) for endpoint in ("server", "mcp")]
-
-
-def server_of(resource: str) -> Server | None:
-    """The server that a resource indicator names, with its tenant, or None. One query."""
-    url = parse(resource)
-    if url is None:
-        return None
-    return Server.objects.select_related("tenant", "group").filter(tenant__slug=url.tenant, slug=url.slug).first()

@@ -19,7 +19,7 @@ from django.db import transaction
 from django.db.models import Q, QuerySet
 from oauth2_provider.models import AccessToken, Grant, RefreshToken
 
-from authflows.inbound.oauth.resources import parse
+from authflows.inbound.oauth.resources import GatewayApi, parse
 from authflows.models import Approval, OAuthClient, RefreshReply
 from servers import audit, changes
 
@@ -33,7 +33,7 @@ def new_access_token(request: Any = None) -> str:
 
 
 def new_refresh_token(request: Any = None) -> str:
-    """A new refresh token. It opens the token endpoint only, never an MCP URL."""
+    """A new refresh token. It opens the token endpoint only, never a resource."""
     return f"ghr_{secrets.token_urlsafe(32)}"
 
 
@@ -57,11 +57,13 @@ def family_of(code: str) -> UUID:
 
 def approval_behind(*, user_id: int, client_id: int, resource: str) -> Approval | None:
     """The approval that a token for `resource` hangs on, while it stands. One query."""
-    url = parse(resource)
-    if url is None:
+    named = parse(resource)
+    if named is None:
         return None
     approvals = Approval.objects.filter(user_id=user_id, client_id=client_id)
-    return approvals.filter(server__tenant__slug=url.tenant, server__slug=url.slug).first()
+    if isinstance(named, GatewayApi):
+        return approvals.filter(server__isnull=True).first()
+    return approvals.filter(server__tenant__slug=named.tenant, server__slug=named.slug).first()
 
 
 def end_sign_in(family: UUID | None) -> bool:

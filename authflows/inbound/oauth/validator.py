@@ -31,7 +31,7 @@ class InvalidTarget(errors.OAuth2Error):  # type: ignore[misc]
     """Not exactly the one resource that was granted (RFC 8707)."""
 
     error = "invalid_target"
-    description = "Name exactly the MCP URL that the sign-in was for in the parameter resource, or leave it out."
+    description = "Name exactly what the sign-in was for in the parameter resource, or leave it out."
 
 
 class RepeatedRefresh(Exception):

@@ -22,7 +22,8 @@ def test_without_a_credential_there_is_a_challenge(cast: Cast) -> None:
     answer = Client().get("/api/v1/servers")
 
     assert answer.status_code == 401
-    assert answer.headers["WWW-Authenticate"].startswith("Bearer")
+    document = "http://127.0.0.1:8000/.well-known/oauth-protected-resource/api/v1"
+    assert answer.headers["WWW-Authenticate"] == f'Bearer resource_metadata="{document}", scope="mcp"'
     assert answer.headers["Content-Type"] == "application/problem+json"
     body = answer.json()
     assert body["code"] == "not_authenticated"
