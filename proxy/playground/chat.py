@@ -37,6 +37,9 @@ class TooManyChats(GatewayError):
 
     code = "too_many_chats"
 
+    def __init__(self) -> None:
+        super().__init__(f"You have {_MOST_AT_ONCE} answers coming in already. Wait for one, or stop it.")
+
 
 _STATUSES: Final = {BadChat: 400, ModelRefused: 403, ChatTooLarge: 413, TooManyChats: 429}
 
@@ -51,7 +54,7 @@ async def chat(request: HttpRequest) -> HttpResponseBase:
     try:
         asked = chat_request.read(_body(request))
         if _answering[person.pk] >= _MOST_AT_ONCE:
-            raise TooManyChats(f"You have {_MOST_AT_ONCE} answers coming in already. Wait for one, or stop it.")
+            raise TooManyChats
         target = await threads.run(_target, person, asked)
     except (BadChat, ChatTooLarge, ModelRefused, TooManyChats) as error:
         return _refused(error.code, error.public_message, _STATUSES[type(error)])
@@ -86,15 +89,25 @@ async def _failed(code: str) -> AsyncIterator[Piece]:
 
 
 async def _events(person_id: Any, pieces: AsyncIterator[Piece]) -> AsyncIterator[bytes]:
+    # Counted where it begins, since an answer whose reader has left before is never read. Those that were asked for at
+    # the same moment have all been let in until here.
+    if _answering[person_id] >= _MOST_AT_ONCE:
+        refused = TooManyChats()
+        yield _event({"type": "error", "code": refused.code, "detail": refused.public_message})
+        return
     _answering[person_id] += 1
     try:
         async with aclosing(pieces) as open_pieces:  # type: ignore[type-var]
             async for piece in open_pieces:
-                yield b"data: " + json.dumps(piece, ensure_ascii=False).encode("utf-8", "replace") + b"\n\n"
+                yield _event(piece)
     finally:
         _answering[person_id] -= 1
         if not _answering[person_id]:
             del _answering[person_id]
+
+
+def _event(piece: Piece) -> bytes:
+    return b"data: " + json.dumps(piece, ensure_ascii=False).encode("utf-8", "replace") + b"\n\n"
 
 
 def _refused(code: str, sentence: str, status: int) -> JsonResponse:

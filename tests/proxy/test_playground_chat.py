@@ -6,6 +6,7 @@ import json
 import logging
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import uuid4
 
@@ -345,6 +346,26 @@ def test_whoever_stops_hangs_up(gateway: LiveGateway, cast: Cast, model: ModelSe
     answer.close()
 
     assert model.left.wait(10)
+
+
+def test_answers_asked_for_at_the_same_moment_are_counted_too(
+    gateway: LiveGateway, cast: Cast, model: ModelServer, endpoint: ModelEndpoint
+) -> None:
+    over = threading.Event()
+    model.replies += [Reply([chunk({"content": "x"}), over, chunk({}, "stop")]) for _ in range(12)]
+    page = Page(gateway, cast.member)
+
+    def begun(_: int) -> tuple[str, Iterator[bytes]]:
+        lines = page.ask(endpoint).iter_lines(chunk_size=1)
+        return next(lines).decode(), lines
+
+    with ThreadPoolExecutor(12) as pool:
+        answers = list(pool.map(begun, range(12)))
+    over.set()
+
+    assert len(list(model.chats())) == 4
+    assert sum("too_many_chats" in first for first, _ in answers) == 8
+    assert sum(any(b'"end"' in line for line in rest) for _, rest in answers) == 4
 
 
 def test_a_person_has_only_so_many_answers_at_once(
