@@ -249,6 +249,18 @@ def test_what_a_model_writes_is_text(gateway: LiveGateway, cast: Cast, window: W
     assert log_of(page).locator("img, script, a, b").count() == 0
 
 
+def test_a_desert_of_spaces_does_not_hold_the_page_up(
+    gateway: LiveGateway, cast: Cast, window: Window, model: ModelServer
+) -> None:
+    model.replies.append(saying("before", *[" " * 50_000] * 8, "after"))
+    page = open_chat(window, gateway, tools=())
+
+    say(page, "Hello")
+    complete(page)
+
+    expect(log_of(page)).to_contain_text("after")
+
+
 def test_a_long_result_is_cut_for_the_model(
     gateway: LiveGateway, cast: Cast, window: Window, model: ModelServer
 ) -> None:

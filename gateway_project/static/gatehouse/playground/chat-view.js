@@ -109,6 +109,6 @@ function blocks(text) {
 }
 
 function paragraph(text) {
-  const trimmed = text.replace(/^\n+|\s+$/g, "");
+  const trimmed = text.replace(/^\n+/, "").trimEnd();
   return trimmed ? element("p", { class: "chat-text" }, visible(trimmed)) : null;
 }
