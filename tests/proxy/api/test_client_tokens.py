@@ -430,3 +430,21 @@ def test_approval_and_client_say_when_the_api_was_last_used(program: Ide) -> Non
     approval = Approval.objects.get()
     assert approval.last_used_at is not None
     assert OAuthClient.objects.get().last_used_at == approval.last_used_at
+
+
+@pytest.mark.requirement("T1", "AZ-21")
+def test_a_token_hangs_on_the_approval_of_its_own_resource(program: Ide, ide: Ide) -> None:
+    ide.client = program.client
+    api, mcp = program.sign_in(), ide.sign_in()
+    path = ide.resource.removeprefix(settings.PUBLIC_URL)
+    header = f"Bearer {mcp['access_token']}".encode()
+
+    Approval.objects.filter(server__isnull=True).delete()
+    assert status_of(api["access_token"]) == 401
+    assert program.refresh(api["refresh_token"]).error == "invalid_grant"
+    assert authenticate(header, now=0, path=path)
+
+    program.approve()
+    Approval.objects.filter(server__isnull=False).delete()
+    assert not authenticate(header, now=0, path=path)
+    assert ide.refresh(mcp["refresh_token"]).error == "invalid_grant"
