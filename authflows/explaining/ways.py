@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
+from django.db.models import Q
 from django.urls import reverse
 from oauth2_provider.models import RefreshToken
 
@@ -64,9 +65,11 @@ class Way:
 
 def ways_of(person: Any, server: Server, reader: Reader, *, now: datetime) -> list[Way]:
     """Every way that the person has; those that work for the server first."""
-    found = [*_keys(person, server, now), *_clients(person, server)]
-    if reader.knows_clients_of_the_api:
-        found += _clients_of_the_api(person)
+    opened = Q(server=server) | Q(server__isnull=True) if reader.knows_clients_of_the_api else Q(server=server)
+    approvals = list(Approval.objects.filter(opened, user=person).select_related("client"))
+    here = [approval for approval in approvals if approval.server_id is not None]
+    of_the_api = [_client_of_the_api(approval) for approval in approvals if approval.server_id is None]
+    found = [*_keys(person, server, now), *_clients(person, server, here), *of_the_api]
     return sorted(found, key=lambda way: (not way.works, way.elsewhere))
 
 
@@ -99,11 +102,10 @@ def _keys(person: Any, server: Server, now: datetime) -> list[Way]:
     return found
 
 
-def _clients(person: Any, server: Server) -> list[Way]:
-    rows = list(Approval.objects.filter(user=person, server=server).select_related("client"))
-    sign_ins = _sign_ins(person, server) if rows else {}
+def _clients(person: Any, server: Server, approvals: list[Approval]) -> list[Way]:
+    sign_ins = _sign_ins(person, server) if approvals else {}
     found = []
-    for approval in rows:
+    for approval in approvals:
         client = approval.client
         principal, problem, code = None, "", ""
         if not client.enabled:
@@ -113,20 +115,20 @@ def _clients(person: Any, server: Server) -> list[Way]:
             principal = next((one for one in living if not isinstance(one, Unauthenticated)), None)
             if principal is None and person.is_active:
                 problem, code = "it is approved and no longer signed in. Sign in again from it.", Refusal.UNKNOWN
-        names = frozenset(text.casefold() for text in (str(client), client.client_id, str(approval.pk)))
         detail = f"approved {at(approval.created_at)}"
-        found.append(Way(Kind.CLIENT, str(client), names, detail, partial(_same, principal), problem, code))
+        found.append(Way(Kind.CLIENT, str(client), _names(approval), detail, partial(_same, principal), problem, code))
     return found
 
 
-def _clients_of_the_api(person: Any) -> list[Way]:
-    found = []
-    for approval in Approval.objects.filter(user=person, server__isnull=True).select_related("client"):
-        client = approval.client
-        names = frozenset(text.casefold() for text in (str(client), client.client_id, str(approval.pk)))
-        problem = "it was approved for the Gateway API, and what it got there opens no MCP URL."
-        found.append(Way(Kind.CLIENT, str(client), names, "", partial(_same, None), problem, Refusal.ELSEWHERE))
-    return found
+def _client_of_the_api(approval: Approval) -> Way:
+    problem = "it was approved for the Gateway API, and what it got there opens no MCP URL."
+    client, nobody = str(approval.client), partial(_same, None)
+    return Way(Kind.CLIENT, client, _names(approval), "", nobody, problem, Refusal.ELSEWHERE)
+
+
+def _names(approval: Approval) -> frozenset[str]:
+    client = approval.client
+    return frozenset(text.casefold() for text in (str(client), client.client_id, str(approval.pk)))
 
 
 def _same(principal: Principal | None) -> Principal | None:
@@ -146,16 +148,19 @@ def _sign_ins(person: Any, server: Server) -> dict[int, list[UUID]]:
 # What the steps say
 
 
-def way_step(person: Any, server: Server, ways: list[Way], named: Way | None, asked: str, reader: Reader) -> Step:
-    """Does what the person comes with open the door?"""
+def way_step(
+    person: Any, server: Server, ways: list[Way], named: Way | None, asked: str, reader: Reader, *, knows_keys: bool
+) -> Step:
+    """Does what the person comes with open the door? Their keys are named to who may know them, else counted."""
     if asked:
         return _asked(server, named, asked, reader)
     account = getattr(person, "virtual_account", None)
     working = [way for way in ways if way.works]
     if account is not None and not working:
-        fix = Fix("Make a key for it.", admin_url(account) if reader.knows_keys_in(server) else "", "Its keys")
-        return failed(Look.WAY_IN, Refusal.MISSING, "It has no key that opens this server.", *_lines(ways), fix=fix)
-    if not reader.knows_keys_in(server):
+        fix = Fix("Make a key for it.", admin_url(account) if knows_keys else "", "Its keys")
+        lines = _lines(ways) if knows_keys else []
+        return failed(Look.WAY_IN, Refusal.MISSING, "It has no key that opens this server.", *lines, fix=fix)
+    if not knows_keys:
         counts = f"{len(working)} of their keys and approved clients open it now."
         return passed(Look.WAY_IN, counts) if working else noted(Look.WAY_IN, _NOTHING, fix=_guide(server, reader))
     if not working:
@@ -171,7 +176,7 @@ _NOTHING: Final = (
 
 def _asked(server: Server, named: Way | None, asked: str, reader: Reader) -> Step:
     whose = "you" if reader.themselves else "they"
-    if named is None or (named.kind is Kind.KEY and not reader.knows_keys_in(server)):
+    if named is None:
         sentence = f"There is no key of that name, and no client “{asked}” that {whose} approved for this server."
         return failed(Look.WAY_IN, Refusal.UNKNOWN, sentence, fix=_guide(server, reader))
     if named.problem:
