@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -89,6 +90,14 @@ def test_the_page_costs_a_bounded_number_of_queries(
     with django_assert_max_num_queries(19):
         response = client.get("/portal/why/", {"server": "default/calculator", "tool": "add", "client": "key 1"})
     assert len(response.content) < 100 * 1024
+
+
+def test_a_moment_in_a_sentence_is_a_time_for_the_readers_zone(client: Client, cast: Cast) -> None:
+    ends = datetime(2030, 7, 28, 14, 5, tzinfo=UTC)
+    AccessRule.objects.filter(server=cast.server, team=cast.readers).update(expires_at=ends)
+    shown = 'until <time datetime="2030-07-28T14:05Z">2030-07-28 14:05 UTC</time>.'
+    assert shown in why(client, cast.member, server="default/calculator")
+    assert shown in admin_why(client, cast.admin, "member", "default/calculator")
 
 
 def test_a_stranger_to_the_gateway_signs_in_first(client: Client, cast: Cast) -> None:
