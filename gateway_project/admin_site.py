@@ -24,16 +24,7 @@ from servers.scope import scope_of_request
 SECTIONS: Final = (
     ("MCP servers", ("servers.servergroup", "servers.server", "servers.catalogueitem")),
     ("Credentials upstream", ("authflows.connection", "authflows.ownkey", "authflows.upstreamclient")),
-    (
-        "Access",
-        (
-            "servers.accessrequest",
-            "authflows.virtualaccount",
-            "authflows.apikey",
-            "authflows.ownkey",
-            "servers.storedsecret",
-        ),
-    ),
+    ("Access", ("servers.accessrequest", "authflows.virtualaccount", "authflows.apikey", "servers.storedsecret")),
     (
         "Sign-in",
         ("authflows.identityprovider", "authflows.oauthclient", "authflows.approval", "authflows.registrationpolicy"),

@@ -14,7 +14,7 @@ from typing import Any, Final
 from django.core.cache import cache
 from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest
-from django.urls import NoReverseMatch, reverse
+from django.urls import reverse
 from django.utils import timezone
 
 from authflows.models import ApiKey, Approval, Connection
@@ -171,7 +171,7 @@ def tasks(scope: Scope, now: datetime) -> list[Task]:
     ends = connections.aggregate(lost=Count("pk", filter=_is_lost()), soon=Count("pk", filter=_ends_soon(now)))
     listed = reverse("admin:authflows_connection_changelist")
     found = [
-        Task("Access requests to answer", requests.count(), _requests_url()),
+        Task("Access requests to answer", requests.count(), reverse("admin:servers_accessrequest_changelist")),
         Task("Catalogue changes held", held.count(), reverse("admin:servers_catalogueitem_changelist")),
         Task("Connections to connect again", ends["lost"], f"{listed}?state__exact=needs_reconnect"),
         Task("Connections that end within 7 days", ends["soon"], f"{listed}?state__exact=connected"),
@@ -205,10 +205,3 @@ def _is_lost() -> Q:
 def _ends_soon(now: datetime) -> Q:
     # With a refresh token the gateway renews it by itself.
     return Q(state=Connection.State.CONNECTED, sealed_refresh_token="", access_expires_at__lt=now + SOON)
-
-
-def _requests_url() -> str:
-    try:
-        return f"{reverse('admin:servers_accessrequest_changelist')}?state__exact=pending"
-    except NoReverseMatch:
-        return reverse("admin:servers_server_changelist")
