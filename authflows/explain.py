@@ -28,7 +28,7 @@ from authflows.explaining.steps import (
     noted,
     passed,
 )
-from authflows.explaining.ways import Way
+from authflows.explaining.ways import Kind, Way
 from servers import registry
 from servers.access import Allowed, Denied, Principal, Reason, decide
 from servers.items import ItemKey
@@ -83,6 +83,11 @@ class _Question:
         self.ways = ways.ways_of(self.person, server, reader, now=now)
         self.way: Way | None = ways.way_named(self.ways, client) if client else None
         self.principal = ways.principal_by(self.way, self.person)
+        self.knows_keys = reader.knows_keys_of(self.principal, superuser=person.is_superuser)
+        if self.way is not None and self.way.kind is Kind.KEY and not self.knows_keys:
+            # As if there were no such key: any step about it would tell that there is one.
+            self.way = ways.way_named([way for way in self.ways if way.kind is not Kind.KEY], client)
+            self.principal = ways.principal_by(self.way, self.person)
         self.decision = self._decide(self.principal, server)
 
     def answer(self) -> Explanation:
@@ -92,7 +97,9 @@ class _Question:
         walk.take(Look.ACCOUNT, lambda: rules.account_step(self.person, self.decision, reader))
         walk.take(
             Look.WAY_IN,
-            lambda: ways.way_step(self.person, server, self.ways, self.way, self.client, reader),
+            lambda: ways.way_step(
+                self.person, server, self.ways, self.way, self.client, reader, knows_keys=self.knows_keys
+            ),
         )
         walk.take(Look.TENANT, lambda: rules.tenant_step(server, self.decision, reader))
         if self.way is not None:

@@ -10,6 +10,7 @@ from typing import Final
 
 from django.utils.timezone import localtime
 
+from servers.access import Principal
 from servers.models import Server
 from servers.scope import Scope
 
@@ -133,9 +134,12 @@ class Reader:
         """Whether the reader may change this server, and so may know why it refuses."""
         return self.scope is not None and self.scope.manages_server(server)
 
-    def knows_keys_in(self, server: Server) -> bool:
-        """Whether the reader may know which keys and clients the person has."""
-        return self.scope is None or self.scope.administers(server.tenant_id)
+    def knows_keys_of(self, principal: Principal, *, superuser: bool) -> bool:
+        """Whether the reader may know which keys this person has, as the list of keys in the admin (`keys_of`)."""
+        if self.scope is None or self.scope.superuser:
+            return True
+        # Keys have no tenant: those of somebody who belongs to others too may be for servers there.
+        return bool(principal.tenants) and principal.tenants <= self.scope.tenants and not superuser
 
     @property
     def knows_clients_of_the_api(self) -> bool:

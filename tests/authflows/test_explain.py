@@ -14,7 +14,7 @@ from authflows.explaining.steps import OPERATOR, Explanation, Look, Reader, Stat
 from authflows.inbound.api_keys import create_key
 from authflows.inbound.virtual_accounts import create_virtual_account
 from servers.items import ItemKind
-from servers.models import AccessRule, AuthConfig, Role, Server
+from servers.models import AccessRule, AuthConfig, Membership, Role, Server, Tenant
 from servers.scope import scope_of
 from tests.conftest import Cast
 from tests.support.catalogues import State as ItemState
@@ -80,6 +80,31 @@ def test_a_manager_cannot_find_out_what_keys_are_called(cast: Cast) -> None:
     assert absent is not None
     assert [text.replace("canary-laptop", "absent") for text in there.found] == list(absent.found)
     assert there.code == absent.code
+    steps = [
+        [step.look for step in explain(cast.member, server_of(cast), client=name, reader=reader).steps]
+        for name in ("canary-laptop", "absent")
+    ]
+    assert steps[0] == steps[1]
+
+
+def test_a_manager_is_not_told_what_the_keys_of_a_program_are_called(cast: Cast) -> None:
+    account = create_virtual_account(cast.tenant, name="nightly", description="", actor="tests")
+    create_key(owner=account.user, name="canary-job", actor="tests", servers=[])
+    managed = explain(account.user, server_of(cast), reader=Reader(scope_of(cast.manager)))
+    assert "It has no key that opens this server." in words(managed)
+    assert "canary-job" not in words(managed)
+    assert "canary-job" in words(explain(account.user, server_of(cast), reader=OPERATOR))
+
+
+def test_the_keys_of_somebody_who_is_of_another_tenant_too_are_not_named_to_an_admin_of_one(cast: Cast) -> None:
+    about = {"tenant": cast.tenant, "user": cast.outsider}
+    Membership.objects.update_or_create(**about, defaults={"role": Membership.Role.ADMIN})
+    create_key(owner=cast.member, name="canary-laptop", actor="tests")
+    reader = Reader(scope_of(cast.outsider))
+    assert "canary-laptop" in words(explain(cast.member, server_of(cast), reader=reader))
+    other = Tenant.objects.create(slug="third", name="Third")
+    Membership.objects.create(tenant=other, user=cast.member)
+    assert "canary-laptop" not in words(explain(cast.member, server_of(cast), reader=reader))
 
 
 @pytest.mark.requirement("T46")
