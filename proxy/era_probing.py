@@ -185,7 +185,8 @@ async def _probe(asker: ActiveCall, runtime: Runtime, prepared: Prepared, *, bot
     except (UpstreamError, DestinationRefused, GatewayError) as error:
         log.info("no verdict on eras", extra={"server": prepared.server.slug, "detail": str(error)})
     except asyncio.CancelledError:
-        if call.ended_by is not EndedBy.TIMEOUT or call.task is None:
+        # Its time was up, or whoever began to ask may no longer: others wait for it too, and go on without a verdict.
+        if call.ended_by in (None, EndedBy.SHUTDOWN) or call.task is None:
             raise
         call.task.uncancel()
     finally:

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
+from authflows.inbound.api_keys import revoke_key
+from authflows.models import ApiKey
 from proxy.probe import probe
 from proxy.targets import shared_target
 from servers import changes, eras
@@ -20,7 +22,7 @@ from servers.secrets import store
 from tests.conftest import Cast
 from tests.proxy.wire import wait_until
 from tests.support import catalogues
-from tests.support.calls import LEGACY, MODERN, member_of, message, point_at, speaking, tool_call
+from tests.support.calls import LEGACY, MODERN, caller_for, member_of, message, point_at, speaking, tool_call
 from tests.support.eras import dual_server, error, legacy_server, methods, modern_server
 from tests.support.gateway import LiveGateway
 from tests.support.upstream import STREAM_HEAD, Answer, Request, Upstream, chunk, event
@@ -306,6 +308,38 @@ def test_a_server_is_asked_once_for_all_who_wait_with_the_credential_of_a_caller
     assert [answer.status for answer in answers] == [200, 200]
     asked = methods(upstream.requests)
     assert (asked.count("server/discover"), asked.count("DELETE")) == (1, 1)
+
+
+@pytest.mark.requirement("T9", "CL-24")
+def test_others_who_wait_are_answered_when_whoever_began_to_ask_loses_the_right(
+    gateway: LiveGateway, cast: Cast, upstream: Upstream
+) -> None:
+    asked, release = threading.Event(), threading.Event()
+
+    def script(request: Request) -> Any:
+        if request.body and request.json()["method"] == "server/discover":
+            asked.set()
+            assert release.wait(20)
+        return legacy_server(request)
+
+    upstream.script = script
+    first, second = member_of(gateway, cast), caller_for(gateway, cast.server, cast.manager)
+    with ThreadPoolExecutor(2) as pool:
+        one = pool.submit(first.modern, "tools/list")
+        assert asked.wait(20)
+        other = pool.submit(second.modern, "tools/list")
+        wait_until(lambda: methods(upstream.requests).count("tools/list") == 2, "both were refused")
+        for _ in range(20):  # by then the gateway has read the second refusal too
+            assert first.send("PUT").status == 405
+        revoke_key(ApiKey.objects.get(owner=cast.member), actor="tests")
+        lost = one.result(20)
+        release.set()
+        answered = other.result(20)
+    # The refusal that was there already, or that of the gateway; never a connection that just ends.
+    refused = legacy_server(upstream.requests[0]).status
+    assert lost.status in (refused, 401, 404)
+    assert answered.status in (200, refused)
+    assert answered.json()["jsonrpc"] == lost.json()["jsonrpc"] == "2.0"
 
 
 @pytest.mark.requirement("T52", "CL-24")
