@@ -20,6 +20,7 @@ from authflows.outbound.my_members import Tally, members_of_each
 from authflows.outbound.my_own_keys import MyOwnKey, own_keys_of
 from servers import access_requests
 from servers.access import Principal
+from servers.chips import Chip
 from servers.models import AccessRequest
 
 _REFUSALS_ARE_SHOWN: Final = timedelta(days=30)
@@ -86,16 +87,6 @@ class Choice:
     group: str = ""
     """Id of a group."""
     standing: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Chip:
-    """A link that chooses a part of the list, with how many it would show."""
-
-    value: str
-    label: str
-    count: int
-    chosen: bool
 
 
 def catalogue_for(user: Any) -> MyCatalogue:

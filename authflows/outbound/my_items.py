@@ -13,13 +13,13 @@ from django.utils.safestring import SafeString
 from django.utils.text import Truncator
 
 from authflows.inbound.my_servers import MyServer
-from authflows.outbound.my_catalogue import Chip
 from authflows.outbound.my_connections import MyConnection
 from authflows.outbound.my_members import Tally
 from authflows.outbound.my_own_keys import MyOwnKey
 from servers import access
 from servers.access import Allowed
 from servers.catalogue.texts import Property, arguments_of, properties_of, visible
+from servers.chips import Chip
 from servers.items import ItemKind
 from servers.models import Server
 from servers.virtual.arrangement import Arrangement, Entry, arrangement_of

@@ -19,6 +19,7 @@ from django.views.decorators.http import require_http_methods
 from servers import access_requests
 from servers.access_requests import Effect, Grant, duration_text, requests_for
 from servers.admin.base import AuditedAdmin
+from servers.chips import Chip
 from servers.errors import GatewayError
 from servers.forms.access_requests import AnswerForm, durations_for
 from servers.links import admin_url
@@ -36,16 +37,6 @@ _EMPTY: Final = {
     State.REFUSED: "No request was refused yet.",
     State.WITHDRAWN: "No request was withdrawn.",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Chip:
-    """One choice of which requests are shown."""
-
-    value: str
-    label: str
-    count: int
-    chosen: bool
 
 
 @dataclass(frozen=True, slots=True)

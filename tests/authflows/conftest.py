@@ -12,9 +12,11 @@ from authflows.models import Connection
 from authflows.outbound import provider_http
 from servers.models import Server
 from tests.conftest import Cast, allow_private
+from tests.support import keyed_server
 from tests.support.connecting import begin, come_back, make_server
 from tests.support.document_host import DocumentHost, document_host
 from tests.support.faulty_provider import FaultyProvider
+from tests.support.keyed_server import vault
 from tests.support.oidc_provider import OidcProvider
 
 
@@ -68,3 +70,10 @@ def connected(browser: Client, cast: Cast, faulty_drive: Server, faulty: FaultyP
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """The gateway waits for a provider no longer than a test can."""
     monkeypatch.setattr(provider_http, "SECONDS", 0.3)
+
+
+@pytest.fixture
+def safe(cast: Cast) -> Iterator[Server]:
+    """A server to which people bring a key of their own."""
+    with vault() as running:
+        yield keyed_server.make_server(cast, running.url)

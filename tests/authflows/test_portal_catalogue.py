@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from datetime import timedelta
 from html import unescape
 from typing import Any
@@ -19,10 +18,10 @@ from servers.models import AccessRequest, AccessRule, Role, Server, ServerGroup
 from servers.virtual.actors import principal_of
 from tests.authflows.test_my_connections import leaves_for
 from tests.conftest import Cast
-from tests.support import connecting, keyed_server
+from tests.servers.test_admin_access import signed_in
+from tests.support import connecting
 from tests.support.connecting import come_back
 from tests.support.faulty_provider import FaultyProvider
-from tests.support.keyed_server import vault
 from tests.support.virtual import virtual_server
 
 pytestmark = pytest.mark.django_db
@@ -34,21 +33,9 @@ def text_of(response: Any) -> str:
     return unescape(re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", response.content.decode())))
 
 
-def signed_in(person: Any) -> Client:
-    client = Client()
-    client.force_login(person)
-    return client
-
-
 @pytest.fixture
 def drive(cast: Cast, faulty: FaultyProvider) -> Server:
     return connecting.make_server(cast, faulty, scopes=("files.read",), userinfo_endpoint=f"{faulty.issuer}/userinfo")
-
-
-@pytest.fixture
-def safe(cast: Cast) -> Iterator[Server]:
-    with vault() as running:
-        yield keyed_server.make_server(cast, running.url)
 
 
 @pytest.fixture

@@ -3,31 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from html import unescape
 from typing import Any
 
 import pytest
 from django.db import connection
-from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from servers.models import AccessRule, Hints, Items, Server
 from servers.models.catalogue import CatalogueItem
 from tests.conftest import Cast
-from tests.support import keyed_server
+from tests.servers.test_admin_access import signed_in
 from tests.support.catalogues import State, catalogue, item, tool
-from tests.support.keyed_server import vault
 from tests.support.virtual import virtual_server
 
 pytestmark = [pytest.mark.django_db, pytest.mark.requirement("F-602")]
 PAGE = "/portal/servers/default/calculator/"
-
-
-def signed_in(person: Any) -> Client:
-    client = Client()
-    client.force_login(person)
-    return client
 
 
 def page(person: Any, path: str = PAGE) -> str:
@@ -40,12 +31,6 @@ def page(person: Any, path: str = PAGE) -> str:
 def listed(content: str) -> list[str]:
     """The names on the page, in order."""
     return [unescape(name) for name in re.findall(r"<h3><bdi>(.*?)</bdi></h3>", content)]
-
-
-@pytest.fixture
-def safe(cast: Cast) -> Iterator[Server]:
-    with vault() as running:
-        yield keyed_server.make_server(cast, running.url)
 
 
 def test_a_tool_is_listed_with_its_description_hints_parameters_and_a_link_to_try_it(cast: Cast) -> None:

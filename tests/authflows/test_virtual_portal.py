@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from html import unescape
 from typing import Any
 
@@ -15,10 +14,10 @@ from authflows.outbound import my_connections
 from servers.models import AccessRule, Server, VirtualMember
 from tests.authflows.test_my_connections import leaves_for
 from tests.conftest import Cast
-from tests.support import connecting, keyed_server
+from tests.support import connecting
 from tests.support.connecting import come_back
 from tests.support.faulty_provider import FaultyProvider
-from tests.support.keyed_server import GOOD, vault
+from tests.support.keyed_server import GOOD
 from tests.support.virtual import virtual_server
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -28,12 +27,6 @@ PAGE = "/portal/servers/default/office/"
 @pytest.fixture
 def drive(cast: Cast, faulty: FaultyProvider) -> Server:
     return connecting.make_server(cast, faulty, scopes=("files.read",), userinfo_endpoint=f"{faulty.issuer}/userinfo")
-
-
-@pytest.fixture
-def safe(cast: Cast) -> Iterator[Server]:
-    with vault() as running:
-        yield keyed_server.make_server(cast, running.url)
 
 
 @pytest.fixture

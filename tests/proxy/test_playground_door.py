@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,10 +13,9 @@ from django.test import Client
 from proxy.playground.door import CREDENTIAL
 from proxy.record import recorder
 from servers.models import AccessRule, Call
-from tests.conftest import Cast, allow_private
+from tests.conftest import Cast
 from tests.support.calls import modern, modern_headers
 from tests.support.gateway import LiveGateway
-from tests.support.mcp_upstream import calculator, legacy_only, serving
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.requirement("F-603")]
 CSRF = "a" * 32
@@ -57,17 +55,7 @@ def result_of(response: requests.Response) -> Any:
     return json.loads(text)["result"]
 
 
-@pytest.fixture(params=["both eras", "legacy"])
-def upstream(request: pytest.FixtureRequest, cast: Cast) -> Iterator[None]:
-    app = calculator() if request.param == "both eras" else legacy_only(calculator())
-    with serving(app) as url:
-        cast.server.url = url
-        cast.server.save()
-        allow_private(url)
-        yield
-
-
-def test_a_person_calls_a_tool_from_the_page(gateway: LiveGateway, cast: Cast, upstream: None) -> None:
+def test_a_person_calls_a_tool_from_the_page(gateway: LiveGateway, cast: Cast, each_era: None) -> None:
     page = Page(gateway, cast, cast.member)
 
     listed = result_of(page.post("tools/list"))
@@ -82,7 +70,7 @@ def test_a_person_calls_a_tool_from_the_page(gateway: LiveGateway, cast: Cast, u
     assert call.request_id == answer.headers["X-Request-Id"]
 
 
-def test_the_page_opens_nothing_that_the_person_may_not_use(gateway: LiveGateway, cast: Cast, upstream: None) -> None:
+def test_the_page_opens_nothing_that_the_person_may_not_use(gateway: LiveGateway, cast: Cast, each_era: None) -> None:
     page = Page(gateway, cast, cast.outsider)
 
     answer = page.post("tools/call", _ADD)
@@ -92,7 +80,7 @@ def test_the_page_opens_nothing_that_the_person_may_not_use(gateway: LiveGateway
     assert Call.objects.get().decision == "no_rule"
 
 
-def test_a_right_that_was_taken_ends_at_once(gateway: LiveGateway, cast: Cast, upstream: None) -> None:
+def test_a_right_that_was_taken_ends_at_once(gateway: LiveGateway, cast: Cast, each_era: None) -> None:
     page = Page(gateway, cast, cast.member)
     assert page.post("tools/call", _ADD).status_code == 200
 
@@ -101,7 +89,7 @@ def test_a_right_that_was_taken_ends_at_once(gateway: LiveGateway, cast: Cast, u
     assert page.post("tools/call", _ADD).status_code == 403
 
 
-def test_a_person_who_was_switched_off_is_signed_out_of_it(gateway: LiveGateway, cast: Cast, upstream: None) -> None:
+def test_a_person_who_was_switched_off_is_signed_out_of_it(gateway: LiveGateway, cast: Cast, each_era: None) -> None:
     page = Page(gateway, cast, cast.member)
     assert page.post("tools/call", _ADD).status_code == 200
 
