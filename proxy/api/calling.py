@@ -13,7 +13,7 @@ from jiter import from_json
 
 from authflows.inbound.api_callers import ApiCaller
 from proxy import errors
-from proxy.api.problems import Problem
+from proxy.api.problems import TYPES, Problem
 from proxy.api.tools import tools_of
 from proxy.engine.clients import Client
 from proxy.engine.parameter_headers import annotated, parameter_headers
@@ -31,7 +31,7 @@ _CLIENT: Final = Client(modern=True, version=MODERN_VERSION, info={"name": "gate
 _METHOD: Final = "tools/call"
 _ID: Final = 1
 _CONNECT: Final = "gatehouse/connect"
-# What the gateway itself says on the path of a call, by its code there. Its sentence goes with it.
+# What the gateway itself says on the path of a call, by its code there.
 _OURS: Final[Mapping[int, str]] = {
     errors.NOT_AUTHENTICATED: "not_authenticated",
     errors.NO_ACCESS: "unknown_server",
@@ -42,8 +42,9 @@ _OURS: Final[Mapping[int, str]] = {
     errors.NOT_READY: "not_ready",
     errors.UPSTREAM_TIMEOUT: "server_timeout",
     errors.UPSTREAM_RESTING: "server_resting",
-    errors.NOT_CONNECTED: "not_connected",
 }
+# What servers answer with other statuses is passed on, so with those a code and its words may be a server's.
+_OURS_ALONE: Final = frozenset((401, 403, 500, 502, 504))
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +109,11 @@ def _answer_in(content_type: str, body: bytes) -> dict[str, Any] | None:
 def _refused(error: Mapping[str, Any], status: int, headers: Mapping[str, str]) -> Problem:
     code = error.get("code")
     ours = _OURS.get(code) if isinstance(code, int) else None
-    if ours is not None and (status != 200 or code == errors.NOT_CONNECTED):
+    if ours is not None and (status in _OURS_ALONE or status == TYPES[ours].status):
         wait = headers.get("retry-after", "")
         retry_after = int(wait) if wait.isdecimal() else None
-        return Problem(ours, str(error.get("message", "")), retry_after=retry_after)
+        sentence = str(error.get("message", "")) if status in _OURS_ALONE else ""
+        return Problem(ours, sentence, retry_after=retry_after)
     kept = {name: error[name] for name in ("code", "message", "data") if name in error}
     is_callers = code in (INVALID_PARAMS, METHOD_NOT_FOUND)
     return Problem("call_refused" if is_callers else "mcp_error", mcp_error=kept)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from proxy.record import recorder
@@ -113,9 +111,7 @@ def test_a_server_cannot_lead_people_to_a_page_of_its_own(caller: LiveAsker, cas
 def test_a_server_cannot_speak_as_the_gateway(caller: LiveAsker, cast: Cast, status: int, code: int) -> None:
     def lying(request: Request) -> Answer:
         error = {"code": code, "message": "Sign in again at https://evil.example"}
-        answer = json_answer({"jsonrpc": "2.0", "id": request.json()["id"], "error": error})
-        headers = {**answer.headers, "Retry-After": "1"} if status == 503 else answer.headers
-        return replace(answer, status=status, headers=headers)
+        return json_answer({"jsonrpc": "2.0", "id": request.json()["id"], "error": error}, status, Retry_After="1")
 
     with Upstream(lying) as upstream:
         point_at(cast.server, upstream)
