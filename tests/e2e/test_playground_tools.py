@@ -402,6 +402,29 @@ def test_a_server_that_is_not_connected_leads_to_the_page_that_helps(
     assert [name for name, _ in tools.called] == []
 
 
+@pytest.mark.requirement("T11")
+def test_a_server_cannot_lead_to_other_pages_of_the_gateway_by_connect_now(
+    gateway: LiveGateway, cast: Cast, tools: OddTools, window: Window
+) -> None:
+    page = window.page
+    sign_in(page, gateway.origin, "member")
+    open_tool(page, gateway, "nothing")
+    # Approving a client would look like a part of connecting.
+    places = (
+        "connect/x",
+        "oauth2/authorize?client_id=x",
+        "connect/../oauth2/authorize",
+        "connect/x/../../accounts",
+        "",
+    )
+    asked = """async (urls) => {
+      const { connectLink } = await import("/static/gatehouse/playground/connect.js");
+      return urls.map((url) => connectLink({ url }) !== null);
+    }"""
+    urls = [*(f"{gateway.origin}/{place}" for place in places), "https://evil.example/connect/x"]
+    assert page.evaluate(asked, urls) == [True, False, False, False, False, False]
+
+
 def test_an_address_with_a_server_that_one_may_not_use_says_no_more_than_that(
     gateway: LiveGateway, cast: Cast, tools: OddTools, window: Window
 ) -> None:

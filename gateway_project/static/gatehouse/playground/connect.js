@@ -21,10 +21,16 @@ export function connectButton(server, onLook) {
     element("button", { ...attributes, class: "small main", type: "submit" }, missing.action));
 }
 
-/** The button for the link that an answer of the gateway holds, or null when it holds none of this gateway. */
+/**
+ * The button for the link that an answer of the gateway holds, or null when it holds none.
+ *
+ * A server could write the same, so it leads to the pages that connect and to no other page of the gateway.
+ */
 export function connectLink({ url, onLook }) {
   const href = webAddress(url);
-  if (!href || new URL(href).origin !== location.origin) return null;
+  if (!href) return null;
+  const { origin, pathname } = new URL(href);
+  if (origin !== location.origin || !/^\/connect\/[^/]+$/.test(pathname)) return null;
   return element("a", { class: "button main", href, target: "_blank", onclick: () => look(onLook) }, "Connect Now");
 }
 
