@@ -124,6 +124,8 @@ class Reader:
 
     scope: Scope | None = None
     """What the reader administers; None: the reader is the person."""
+    limited: bool = False
+    """They read with a credential for some servers only, which tells nothing of their other ways in."""
 
     @property
     def themselves(self) -> bool:
@@ -136,6 +138,8 @@ class Reader:
 
     def knows_keys_of(self, principal: Principal, *, superuser: bool) -> bool:
         """Whether the reader may know which keys this person has, as the list of keys in the admin (`keys_of`)."""
+        if self.limited:
+            return False
         if self.scope is None or self.scope.superuser:
             return True
         # Keys have no tenant: those of somebody who belongs to others too may be for servers there.
@@ -144,7 +148,7 @@ class Reader:
     @property
     def knows_clients_of_the_api(self) -> bool:
         """Whether the reader may know which clients the person let in to the Gateway API, which has no tenant."""
-        return self.scope is None or self.scope.superuser
+        return not self.limited and (self.scope is None or self.scope.superuser)
 
 
 THEMSELVES: Final = Reader()

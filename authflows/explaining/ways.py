@@ -161,7 +161,8 @@ def way_step(
         lines = _lines(ways) if knows_keys else []
         return failed(Look.WAY_IN, Refusal.MISSING, "It has no key that opens this server.", *lines, fix=fix)
     if not knows_keys:
-        counts = f"{len(working)} of their keys and approved clients open it now."
+        whose = "your" if reader.themselves else "their"
+        counts = f"{len(working)} of {whose} keys and approved clients open it now."
         return passed(Look.WAY_IN, counts) if working else noted(Look.WAY_IN, _NOTHING, fix=_guide(server, reader))
     if not working:
         return noted(Look.WAY_IN, _NOTHING, *_lines(ways), fix=_guide(server, reader))

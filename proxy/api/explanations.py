@@ -40,11 +40,11 @@ class Why(ApiView):
         server = managed_server(self.caller, tenant=tenant, slug=slug)
         if server is None:
             raise Problem("not_manager")
-        scope = scope_of(self.caller.user)
+        scope, limited = scope_of(self.caller.user), self.caller.principal.limited_to is not None
         somebody = questions.askable(scope).filter(username=person).first()
         if somebody is None:
             raise Problem("unknown_person")
-        return self.answer(explain(somebody, server, item=item, client=client, reader=Reader(scope)))
+        return self.answer(explain(somebody, server, item=item, client=client, reader=Reader(scope, limited)))
 
     def _about_me(self, tenant: str, slug: str, *, item: ItemKey | None, client: str) -> Explanation:
         user, typed = self.caller.user, f"{tenant}/{slug}"
@@ -52,4 +52,5 @@ class Why(ApiView):
         # A key for other servers learns nothing of this one.
         if server is None or not self.caller.may_reach(server.pk):
             return nothing_here(user, typed)
-        return explain(user, server, item=item, client=client)
+        reader = Reader(limited=self.caller.principal.limited_to is not None)
+        return explain(user, server, item=item, client=client, reader=reader)

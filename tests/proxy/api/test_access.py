@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 import pytest
 
+from authflows.inbound.api_keys import create_key
 from servers.models import AccessRule, Server
 from tests.conftest import Cast
 from tests.proxy.api.conftest import Asker
@@ -51,6 +53,16 @@ def test_why_tells_nothing_of_servers_that_are_not_mine(asking: Callable[..., As
 
 
 @pytest.mark.requirement("F-503")
+def test_a_key_for_some_servers_learns_nothing_of_other_keys(asking: Callable[..., Asker], cast: Cast) -> None:
+    create_key(owner=cast.member, name="canary-laptop", actor="tests")
+    limited = asking(cast.member, [cast.server])
+
+    assert "canary-laptop" in asking(cast.member).get(WHY).content.decode()
+    assert "canary-laptop" not in limited.get(WHY).content.decode()
+    there, absent = (limited.get(WHY, client=name).json() for name in ("canary-laptop", "absent"))
+    assert json.dumps(there).replace("canary-laptop", "absent") == json.dumps(absent)
+
+
 def test_a_manager_reads_why_somebody_cannot(asking: Callable[..., Asker], cast: Cast) -> None:
     manager = asking(cast.manager)
 
