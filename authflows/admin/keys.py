@@ -21,7 +21,7 @@ from authflows.inbound.virtual_accounts import create_virtual_account, delete_vi
 from authflows.models import ApiKey, VirtualAccount
 from servers import audit
 from servers.admin import endings
-from servers.admin.base import AuditedAdmin, ReadOnlyAdmin, actor_of, confirm
+from servers.admin.base import ReadOnlyAdmin, TenantsAdmin, actor_of, confirm
 from servers.links import admin_url
 from servers.models import AccessRule, Membership, Server
 from servers.people import person_label
@@ -124,7 +124,7 @@ def keys_of(scope: Scope) -> QuerySet[ApiKey]:
 
 
 @admin.register(VirtualAccount)
-class VirtualAccountAdmin(AuditedAdmin):
+class VirtualAccountAdmin(TenantsAdmin):
     """Programs: identity, keys, and where they are collaborators."""
 
     actions_by_event = {"change": audit.Action.VIRTUAL_ACCOUNT_CHANGE}
@@ -134,19 +134,8 @@ class VirtualAccountAdmin(AuditedAdmin):
     search_fields = ("name", "description")
     change_form_template = "admin/gatehouse/virtual_account.html"
 
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return self.scope(request).may_add_groups
-
-    def has_change_permission(self, request: HttpRequest, obj: VirtualAccount | None = None) -> bool:
-        scope = self.scope(request)
-        if obj is None:
-            return scope.superuser or bool(scope.tenants)
-        return scope.administers(obj.tenant_id)
-
     def get_queryset(self, request: HttpRequest) -> QuerySet[VirtualAccount]:
-        found = super().get_queryset(request).select_related("tenant", "user")
-        scope = self.scope(request)
-        return found if scope.superuser else found.filter(tenant__in=scope.tenants)
+        return super().get_queryset(request).select_related("tenant", "user")
 
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
         kwargs["form"] = type("VirtualAccountForm", (VirtualAccountForm,), {"scope": self.scope(request)})

@@ -29,7 +29,6 @@ _STATES: Final = {
     CatalogueItem.State.REFUSED: "It was refused.",
     CatalogueItem.State.GONE: "The server no longer offers it.",
 }
-NO_CATALOGUE: Final = "catalogue_missing"
 
 
 def item_step(server: Server, allowed: Allowed, item: ItemKey, reader: Reader, *, now: datetime) -> Step:

@@ -108,6 +108,24 @@ class AuditedAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         return {}
 
 
+class TenantsAdmin(AuditedAdmin):
+    """Rows that belong to a tenant, open to its admins."""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return self.scope(request).may_add_groups
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        scope = self.scope(request)
+        if obj is None:
+            return scope.superuser or bool(scope.tenants)
+        return scope.administers(obj.tenant_id)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        found = super().get_queryset(request)
+        scope = self.scope(request)
+        return found if scope.superuser else found.filter(tenant__in=scope.tenants)
+
+
 class ReadOnlyAdmin(AuditedAdmin):
     """Lists and details that nobody changes."""
 

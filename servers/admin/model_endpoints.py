@@ -10,15 +10,15 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllow
 from django.urls import path
 
 from servers import audit
-from servers.admin.base import AuditedAdmin, actor_of
-from servers.forms.model_endpoint import ModelEndpointForm, shown_key
+from servers.admin.base import TenantsAdmin, actor_of
+from servers.forms.model_endpoint import ModelEndpointForm
 from servers.links import admin_url
 from servers.model_endpoint_test import try_endpoint
 from servers.models import ModelEndpoint
 
 
 @admin.register(ModelEndpoint)
-class ModelEndpointAdmin(AuditedAdmin):
+class ModelEndpointAdmin(TenantsAdmin):
     form = ModelEndpointForm
     change_form_template = "admin/servers/modelendpoint/change_form.html"
     actions_by_event = {
@@ -31,19 +31,8 @@ class ModelEndpointAdmin(AuditedAdmin):
     search_fields = ("name", "base_url")
     filter_horizontal = ("teams",)
 
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return self.scope(request).may_add_groups
-
-    def has_change_permission(self, request: HttpRequest, obj: ModelEndpoint | None = None) -> bool:
-        scope = self.scope(request)
-        if obj is None:
-            return scope.superuser or bool(scope.tenants)
-        return scope.administers(obj.tenant_id)
-
     def get_queryset(self, request: HttpRequest) -> QuerySet[ModelEndpoint]:
-        found = super().get_queryset(request).prefetch_related("teams")
-        scope = self.scope(request)
-        return found if scope.superuser else found.filter(tenant__in=scope.tenants)
+        return super().get_queryset(request).prefetch_related("teams")
 
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
         return not lookup.startswith("key") and super().lookup_allowed(lookup, value, request)  # type: ignore[arg-type]
@@ -89,7 +78,3 @@ class ModelEndpointAdmin(AuditedAdmin):
     @admin.display(description="for")
     def for_whom(self, endpoint: ModelEndpoint) -> str:
         return ", ".join(team.name for team in endpoint.teams.all()) or "everybody"
-
-    @admin.display(description="key")
-    def key_shown(self, endpoint: ModelEndpoint) -> str:
-        return shown_key(endpoint.key)

@@ -6,13 +6,12 @@ from typing import Any
 
 from django.contrib import admin, messages
 from django.db import transaction
-from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 
 from servers import audit
-from servers.admin.base import AuditedAdmin, actor_of
+from servers.admin.base import TenantsAdmin, actor_of
 from servers.forms import SecretForm
 from servers.header_auth import uses_of_secrets
 from servers.links import admin_url
@@ -21,26 +20,12 @@ from servers.secrets.store import set_secret
 
 
 @admin.register(StoredSecret)
-class StoredSecretAdmin(AuditedAdmin):
+class StoredSecretAdmin(TenantsAdmin):
     form = SecretForm
     actions_by_event = {"delete": audit.Action.SECRET_DELETE}  # `set_secret` records the others itself
     list_select_related = ("tenant",)
     search_fields = ("group", "key")
     ordering = ("tenant__slug", "group", "key")
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return self.scope(request).may_add_groups
-
-    def has_change_permission(self, request: HttpRequest, obj: StoredSecret | None = None) -> bool:
-        scope = self.scope(request)
-        if obj is None:
-            return scope.superuser or bool(scope.tenants)
-        return scope.administers(obj.tenant_id)
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[StoredSecret]:
-        found = super().get_queryset(request)
-        scope = self.scope(request)
-        return found if scope.superuser else found.filter(tenant__in=scope.tenants)
 
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
         if lookup.startswith("sealed_value"):
