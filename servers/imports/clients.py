@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from servers.imports.entries import BadEntry, Entry, Unusable, remote, shown
-from servers.imports.values import Text, parse
+from servers.imports.entries import Entry, Unusable, remote, shown
+from servers.imports.values import BadEntry, Text, parse
 from servers.imports.wrappers import unwrap, words_of
 from servers.presets.library import find
 
@@ -87,10 +87,11 @@ def _headers(entry: Mapping[str, Any], labels: Mapping[str, str]) -> dict[str, T
     if not isinstance(found, Mapping):
         raise BadEntry("Its headers are not an object of names and values.")
     headers: dict[str, Text] = {}
+    known = _environment(entry)
     for name, value in found.items():
         if isinstance(value, bool) or not isinstance(value, str | int):
             raise BadEntry(f"The header {shown(name)} has a value that is not a text.")
-        headers[str(name).strip()] = parse(str(value).strip(), known=_environment(entry), labels=labels)
+        headers[str(name).strip()] = parse(str(value).strip(), known=known, labels=labels)
     if isinstance(variable := entry.get("bearer_token_env_var"), str) and "Authorization" not in headers:
         headers["Authorization"] = parse(f"Bearer ${{{variable}}}", labels=labels)
     return headers

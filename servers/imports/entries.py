@@ -13,7 +13,7 @@ from django.core.exceptions import ValidationError
 from servers.egress import parse_destination
 from servers.errors import DestinationRefused
 from servers.header_names import check_header_name, check_header_value
-from servers.imports.values import Missing, Text
+from servers.imports.values import BadEntry, Missing, Text
 from servers.own_header import MOST_HEADERS
 from servers.presets.library import of_url
 from servers.presets.preset import Preset
@@ -66,10 +66,6 @@ class Unusable:
 
 
 Entry = Remote | Unusable
-
-
-class BadEntry(ValueError):
-    """One entry cannot be used; the message says why and holds no value of it."""
 
 
 def remote(

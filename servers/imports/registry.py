@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from servers.imports.entries import OLD_TRANSPORT, BadEntry, Entry, Unusable, remote, shown
-from servers.imports.values import Missing, Text, parse_registry
+from servers.imports.entries import OLD_TRANSPORT, Entry, Unusable, remote, shown
+from servers.imports.values import BadEntry, Missing, Text, parse_registry
 
 _STREAMABLE: Final = frozenset(("streamable-http", "streamable", "http"))
 _OFFICIAL: Final = "io.modelcontextprotocol.registry/official"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
+from itertools import groupby
 from typing import Final
 
 _OPEN: Final = re.compile(
@@ -18,6 +20,11 @@ _OPEN: Final = re.compile(
 )
 _REGISTRY: Final = re.compile(r"\{(?P<variable>[A-Za-z_][\w.-]*)\}")
 _SCHEMES: Final = re.compile(r"(?:Bearer|Basic|Token|token|ApiKey|Api-Key|Key) +")
+_MOST_CHARACTERS: Final = 8192
+
+
+class BadEntry(ValueError):
+    """One entry cannot be used; the message says why and holds no value of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +67,12 @@ class Text:
 
 
 def parse(text: str, *, known: Mapping[str, str] | None = None, labels: Mapping[str, str] | None = None) -> Text:
-    """A client's text; `known` are values that the file itself has, `labels` what it says of the others."""
+    """A client's text; `known` are values that the file itself has, `labels` what it says of the others.
+
+    Raises BadEntry for one that no request could carry.
+    """
     known, labels = known or {}, labels or {}
+    is_open = cache(_OPEN.search)
     parts: list[str | Missing] = []
     position = 0
     for match in _OPEN.finditer(text):
@@ -69,7 +80,8 @@ def parse(text: str, *, known: Mapping[str, str] | None = None, labels: Mapping[
         position = match.end()
         name = next(value for key, value in match.groupdict().items() if key != "default" and value)
         given = known.get(name, match["default"])
-        if given and not _OPEN.search(given):
+        # A longer one stands for itself, and is refused below without a look into it for each time it is named.
+        if given and (len(given) > _MOST_CHARACTERS or not is_open(given)):
             parts.append(given)
         else:
             parts.append(Missing(name, labels.get(name, "")))
@@ -78,7 +90,7 @@ def parse(text: str, *, known: Mapping[str, str] | None = None, labels: Mapping[
 
 
 def parse_registry(text: str, variables: Mapping[str, Missing | str]) -> Text:
-    """A registry's text, whose {variables} are described beside it: by a value, or by what is missing."""
+    """A registry's text, whose {variables} are described beside it: by a value, or by what lacks. Raises BadEntry."""
     parts: list[str | Missing] = []
     position = 0
     for match in _REGISTRY.finditer(text):
@@ -90,10 +102,11 @@ def parse_registry(text: str, variables: Mapping[str, Missing | str]) -> Text:
 
 
 def _joined(parts: list[str | Missing]) -> tuple[str | Missing, ...]:
+    # A long value that is named often would grow without end.
+    if sum(len(part) for part in parts if isinstance(part, str)) > _MOST_CHARACTERS:
+        raise BadEntry(f"It has a value of more than {_MOST_CHARACTERS:,} characters.")
     joined: list[str | Missing] = []
-    for part in parts:
-        if isinstance(part, str) and joined and isinstance(joined[-1], str):
-            joined[-1] += part
-        elif part:
-            joined.append(part)
-    return tuple(joined)
+    for is_text, group in groupby(parts, key=lambda part: isinstance(part, str)):
+        some = list(group)
+        joined += ["".join(str(part) for part in some)] if is_text else some
+    return tuple(part for part in joined if part)

@@ -9,8 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from servers.imports.entries import BadEntry
-from servers.imports.values import Text, parse
+from servers.imports.values import BadEntry, Text, parse
 
 _WRAPPER: Final = re.compile(r"(?:.*/)?mcp-remote(?:@[\w.^~-]+)?")
 _WITH_VALUE: Final = frozenset(("--transport", "--host", "--resource", "--auth-timeout", "--ignore-tool"))

@@ -353,4 +353,12 @@ def test_a_value_with_a_default_of_the_file_takes_it(default: str) -> None:
 def test_a_header_of_openings_that_never_close_is_read_in_one_pass(piece: str) -> None:
     # Read in as many passes as there are openings, this would take minutes, and hold everybody up.
     value = piece * (200_000 // len(piece))
-    read(of({"url": "https://a.example/mcp", "headers": {"X-Key": value}}))
+    assert "more than 8,192 characters" in refused(of({"url": "https://a.example/mcp", "headers": {"X-Key": value}}))
+
+
+def test_a_value_does_not_grow_by_being_named_again_and_again() -> None:
+    entry = {"url": "https://a.example/mcp", "env": {"AB": "x" * 1000}, "headers": {"X-Key": "${AB}" * 9}}
+    assert "more than 8,192 characters" in refused(of(entry))
+    header = {"name": "X-Key", "value": "{a}" * 9, "variables": {"a": {"value": "x" * 1000}}}
+    remotes = [{"type": "http", "url": "https://a.example/mcp", "headers": [header]}]
+    assert "more than 8,192 characters" in refused({"name": "a/b", "remotes": remotes})
