@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -12,6 +13,8 @@ from django.utils import timezone
 from django.utils.html import escape
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.timesince import timesince
+
+from authflows.outbound.my_members import MyMember
 
 register = template.Library()
 
@@ -35,3 +38,9 @@ def ago(moment: datetime) -> str:
 def with_times(sentence: str) -> SafeString:
     """A sentence, escaped; its moments (`2026-07-28 14:05 UTC`) are `<time>`, shown in the reader's zone."""
     return mark_safe(_MOMENT.sub(r'<time datetime="\1T\2Z">\g<0></time>', escape(sentence)))  # noqa: S308
+
+
+@register.filter
+def server_names(members: Iterable[MyMember]) -> str:
+    """The names of the servers that these members stand for, one after the other."""
+    return ", ".join(member.server.name for member in members)
