@@ -147,7 +147,9 @@ def test(run: Run) -> None:
     with ThreadPoolExecutor(1) as beside:
         on_postgres = beside.submit(test_on_postgres, run, programs) if programs else None
         # A file at a time, since what a file starts is shared by its tests.
-        run.pytest("tests on SQLite", "-m", "not postgres", "--numprocesses=2", "--dist=loadfile")
+        # In their order: by default files of few tests come last, and those that look at every page are long.
+        in_two = ("--numprocesses=2", "--dist=loadfile", "--no-loadscope-reorder")
+        run.pytest("tests on SQLite", "-m", "not postgres", *in_two)
         if on_postgres:
             on_postgres.result()
 
