@@ -10,7 +10,6 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from proxy.record import recorder
 from servers.models import Call, ModelEndpoint
 from servers.secrets.store import set_secret
 from tests.conftest import Cast, allow_private
@@ -19,6 +18,7 @@ from tests.e2e.test_portal_pages import CONTRAST, STRUCTURE, sign_in
 from tests.support.gateway import LiveGateway
 from tests.support.mcp_upstream import calculator, serving
 from tests.support.model_server import Asked, ModelServer, Reply, calling, chunk, saying
+from tests.support.records import write_records
 
 pytestmark = [
     pytest.mark.browser,
@@ -86,7 +86,7 @@ def told(model: ModelServer) -> str:
 
 
 def calls_recorded() -> int:
-    recorder.flush()
+    write_records()
     return Call.objects.filter(method="tools/call").count()
 
 

@@ -9,7 +9,6 @@ from typing import Literal
 import pytest
 from playwright.sync_api import Dialog, Page, expect
 
-from proxy.record import recorder
 from servers import changes
 from servers.models import AccessRule, AuthConfig, Call, Server
 from tests.conftest import Cast, allow_private
@@ -21,6 +20,7 @@ from tests.support.faulty_provider import FaultyProvider
 from tests.support.gateway import LiveGateway
 from tests.support.odd_tools import OddTools
 from tests.support.page_rules import WATCH_SHIFTS, judged
+from tests.support.records import write_records
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True), pytest.mark.requirement("F-603")]
 
@@ -329,7 +329,7 @@ def test_huge_empty_and_failed_answers_say_what_they_are(
     page.locator("[data-chosen]").get_by_role("button", name="huge").click()
     page.get_by_text("JSON-RPC exchange").click()
     expect(page.get_by_text('"method": "tools/call"')).to_be_visible()
-    recorder.flush()
+    write_records()
     request_id = Call.objects.get(item="huge").request_id
     expect(page.locator(".pg-exchange code", has_text=request_id)).to_be_visible()
     page.get_by_role("button", name="Copy: Sent").click()

@@ -13,13 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.breaker import BUSY, SERVER_ERROR, Breaker, BreakerOpen, Limits
-from proxy.record import recorder
 from proxy.upstream import Phase
 from servers.models import AuthConfig, Call, Server
 from tests.conftest import Cast, allow_private
 from tests.proxy.test_own_key_calls import give
 from tests.support.calls import caller_for, member_of, message, point_at, speaking, tool_call
 from tests.support.gateway import LiveGateway
+from tests.support.records import write_records
 from tests.support.upstream import Answer, Request, Upstream, mcp_server
 
 pytestmark = pytest.mark.requirement("F-109")
@@ -191,7 +191,7 @@ def few(settings: Any) -> None:
 
 
 def outcomes() -> list[str]:
-    recorder.flush()
+    write_records()
     return list(Call.objects.order_by("id").values_list("outcome", flat=True))
 
 

@@ -14,7 +14,6 @@ from django.db import connections as database_connections
 from authflows.models import Connection, ConnectLink
 from authflows.outbound import connections
 from proxy.in_flight import TICK_SECONDS
-from proxy.record import recorder
 from servers.models import AccessRule, AuthConfig, Call, Role, Server
 from tests.conftest import Cast
 from tests.proxy.test_credentials_upstream import every_statement
@@ -24,6 +23,7 @@ from tests.support.connected import Guarded, bearer_of, expire, guarded
 from tests.support.faulty_provider import as_json
 from tests.support.gateway import LiveGateway
 from tests.support.raw_http import RawConnection, Response, encoded
+from tests.support.records import write_records
 from tests.support.upstream import STREAM_HEAD, Answer, Request, Upstream, chunk, event, mcp_server
 
 LIST = message("tools/list")
@@ -464,7 +464,7 @@ def test_what_was_revoked_and_connected_anew_has_other_sessions(
 @pytest.mark.requirement("T57", "F-314")
 def test_a_call_that_could_not_be_made_is_recorded_as_such(gateway: LiveGateway, cast: Cast, drive: Guarded) -> None:
     member_of(gateway, cast).post(tool_call())
-    recorder.flush()
+    write_records()
     call = Call.objects.get()
     assert (call.principal, call.item, call.decision, call.outcome) == ("member", "echo", "allowed", "not_connected")
     assert call.upstream_status is None

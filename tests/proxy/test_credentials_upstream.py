@@ -14,7 +14,6 @@ from django.db import connections
 from django.db.backends.utils import CursorWrapper
 
 from gateway_project.logging import JsonFormatter, RedactSecrets
-from proxy.record import recorder
 from servers.models import AuditEvent, AuthConfig, Call, Server, StoredSecret
 from servers.secrets import store
 from tests.conftest import Cast
@@ -22,6 +21,7 @@ from tests.proxy.wire import wait_until
 from tests.support.calls import LEGACY, Caller, caller_for, member_of, message, point_at, tool_call
 from tests.support.gateway import LiveGateway
 from tests.support.raw_http import RawConnection, encoded, request
+from tests.support.records import write_records
 from tests.support.upstream import Request, Upstream, json_answer
 
 SECRET = "canary-shared-credential"
@@ -201,7 +201,7 @@ def test_secrets_and_argument_values_appear_in_no_log_record_or_error(
         upstream.drop_connections()
         upstream.stop_listening()
         bodies.append(caller.post(call).body)
-        recorder.flush()
+        write_records()
     assert Call.objects.count() == len(bodies) + 2
     everywhere = {
         "logs": "\n".join(lines),
@@ -219,7 +219,7 @@ def test_secrets_and_argument_values_appear_in_no_log_record_or_error(
 def test_a_record_says_who_did_what_by_which_credential(gateway: LiveGateway, cast: Cast, upstream: Upstream) -> None:
     caller = member_of(gateway, cast)
     response = caller.post(tool_call("echo", {"a": 1}), [("User-Agent", "ide/1"), ("MCP-Protocol-Version", LEGACY)])
-    recorder.flush()
+    write_records()
     row = Call.objects.get()
     assert (row.tenant, row.server, row.server_id) == ("default", "calculator", cast.server.id)
     assert (row.principal, row.user_id) == (str(cast.member.get_username()), cast.member.pk)
@@ -294,5 +294,5 @@ def test_a_key_of_one_person_never_speaks_for_another(gateway: LiveGateway, cast
     callers: list[Caller] = [caller_for(gateway, cast.server, person) for person in (cast.member, cast.manager)]
     for caller in callers * 3:
         assert caller.post(LIST).status == 200
-    recorder.flush()
+    write_records()
     assert list(Call.objects.order_by("id").values_list("principal", flat=True)) == ["member", "manager"] * 3

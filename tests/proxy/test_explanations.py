@@ -14,7 +14,6 @@ from authflows.explaining.steps import OPERATOR, Explanation
 from authflows.inbound.api_keys import revoke_key
 from authflows.inbound.oauth import approvals
 from authflows.models import ApiKey, Approval, Connection, OwnKey
-from proxy.record import recorder
 from servers import changes
 from servers.items import ItemKey, ItemKind
 from servers.models import AccessRule, Call, Role, Server, StoredSecret, Tenant, VirtualMember
@@ -24,6 +23,7 @@ from tests.support import rights
 from tests.support.calls import Caller, caller_for
 from tests.support.gateway import LiveGateway
 from tests.support.ide import Ide, make_client, post_to
+from tests.support.records import write_records
 from tests.support.rights import CREDENTIALS, PATHS, RULES, Place
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.requirement("F-503")]
@@ -44,7 +44,7 @@ def _answer(caller: Caller, kind: str, name: str) -> str:
 
 
 def _recorded() -> int:
-    recorder.flush()
+    write_records()
     return Call.objects.count()
 
 

@@ -9,7 +9,6 @@ import pytest
 
 from authflows.inbound.identity.people_from_claims import person_for
 from authflows.models import IdentityProvider, TeamMapping
-from proxy.record import recorder
 from servers.models import Call, Server
 from tests.conftest import Cast
 from tests.proxy.test_disconnects import the_record
@@ -17,6 +16,7 @@ from tests.support.calls import Caller, message, point_at, tool_call
 from tests.support.gateway import LiveGateway
 from tests.support.issuer import Issuer, Signer, malformed, signer, trust
 from tests.support.raw_http import Response
+from tests.support.records import write_records
 from tests.support.upstream import Upstream
 
 ALICE = {"preferred_username": "alice", "groups": ["staff"]}
@@ -89,7 +89,7 @@ def test_every_jwt_that_does_not_do_gets_the_answer_of_an_unknown_key(
     assert different == {}
     assert upstream.requests == []
     assert Caller(url, issuer.mint(now=now, **ALICE)).post(message("tools/list")).status == 200
-    recorder.flush()
+    write_records()
     outcomes = set(Call.objects.filter(status=401).values_list("outcome", flat=True))
     assert {"token_issuer_unknown", "token_signature", "token_audience", "token_claims"} <= outcomes
 

@@ -15,7 +15,6 @@ from authflows.models import OwnKey
 from authflows.outbound import own_keys
 from authflows.outbound.own_keys import Kept
 from gateway_project.logging import JsonFormatter, RedactSecrets
-from proxy.record import recorder
 from servers.models import AuditEvent, AuthConfig, Call, Server
 from servers.own_header import CleanValue, OwnHeaderSettings
 from servers.secrets import store
@@ -23,6 +22,7 @@ from tests.conftest import Cast
 from tests.support.calls import Caller, caller_for, point_at, speaking, tool_call
 from tests.support.gateway import LiveGateway
 from tests.support.keyed_server import with_config
+from tests.support.records import write_records
 from tests.support.upstream import Answer, Request, Upstream, mcp_server
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -207,7 +207,7 @@ def test_a_call_leaves_the_time_of_use_and_nowhere_the_key(
     said = json.dumps(call(caller))
     upstream.refused.add(ONE)
     said += json.dumps(call(caller))
-    recorder.flush()
+    write_records()
     assert OwnKey.objects.get().last_used_at is not None
     formatter, filter_ = JsonFormatter(), RedactSecrets()
     for record in caplog.records:

@@ -11,11 +11,11 @@ from django.conf import settings
 from django.test import Client
 
 from proxy.playground.door import CREDENTIAL
-from proxy.record import recorder
 from servers.models import AccessRule, Call
 from tests.conftest import Cast
 from tests.support.calls import modern, modern_headers
 from tests.support.gateway import LiveGateway
+from tests.support.records import write_records
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.requirement("F-603")]
 CSRF = "a" * 32
@@ -64,7 +64,7 @@ def test_a_person_calls_a_tool_from_the_page(gateway: LiveGateway, cast: Cast, e
     assert [tool["name"] for tool in listed["tools"]] == ["add", "subtract"]
     assert answer.status_code == 200
     assert result_of(answer)["content"][0]["text"] == "42"
-    recorder.flush()
+    write_records()
     call = Call.objects.get(method="tools/call")
     assert (call.principal, call.credential, call.item, call.outcome) == ("member", CREDENTIAL, "add", "ok")
     assert call.request_id == answer.headers["X-Request-Id"]
@@ -76,7 +76,7 @@ def test_the_page_opens_nothing_that_the_person_may_not_use(gateway: LiveGateway
     answer = page.post("tools/call", _ADD)
 
     assert answer.status_code == 403
-    recorder.flush()
+    write_records()
     assert Call.objects.get().decision == "no_rule"
 
 
@@ -111,7 +111,7 @@ def test_another_site_cannot_use_the_session(gateway: LiveGateway, cast: Cast, h
     answer = Page(gateway, cast, cast.member).post("tools/call", _ADD, **headers)
 
     assert answer.status_code == 403
-    recorder.flush()
+    write_records()
     assert not Call.objects.exists()
 
 

@@ -17,6 +17,7 @@ from tests.support.calls import LEGACY, member_of, message, modern, modern_heade
 from tests.support.gateway import LiveGateway
 from tests.support.mcp_upstream import make_certificate
 from tests.support.raw_http import RawConnection, Response, encoded
+from tests.support.records import write_records
 from tests.support.upstream import HANG_UP, Answer, Request, Upstream, chunk, json_answer, mcp_server, result
 
 LIST = message("tools/list")
@@ -100,13 +101,11 @@ def test_a_refused_credential_is_never_shown_as_the_callers_own(gateway: LiveGat
 def test_a_refusal_speaks_of_a_credential_only_where_there_is_one(
     gateway: LiveGateway, cast: Cast, status: int, with_credential: bool
 ) -> None:
-    from proxy.record import recorder
-
     if with_credential:
         use_shared_header(cast, ("X-Api-Key", "{secret}"))
     response = answered(gateway, cast, lambda _: json_answer({}, status), tool_call("echo"))
     (content,) = response.json()["result"]["content"]
-    recorder.flush()
+    write_records()
     outcome = Call.objects.get().outcome
     if with_credential:
         assert "refused the gateway's own credential" in content["text"]
@@ -345,11 +344,9 @@ def test_an_upstreams_refusal_of_a_modern_probe_arrives_unchanged(gateway: LiveG
 
 @pytest.mark.requirement("T57")
 def test_every_outcome_leaves_a_record_that_tells_them_apart(gateway: LiveGateway, cast: Cast) -> None:
-    from proxy.record import recorder
-
     for status in (200, 404, 500, 401, 302):
         answered(gateway, cast, lambda _, s=status: json_answer({}, s), tool_call("echo"))
-    recorder.flush()
+    write_records()
     rows = Call.objects.order_by("id").values_list("status", "upstream_status", "outcome", "item")
     assert list(rows) == [
         (200, 200, "ok", "echo"),

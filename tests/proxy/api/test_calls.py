@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.record import recorder
 from servers.models import AccessRule, AuthConfig, Call, Items
 from servers.own_header import OwnHeaderSettings
 from tests.conftest import Cast, allow_private
@@ -12,6 +11,7 @@ from tests.proxy.api.conftest import LiveAsker, key_of
 from tests.support.calls import point_at, speaking
 from tests.support.connected import guarded
 from tests.support.gateway import LiveGateway
+from tests.support.records import write_records
 from tests.support.upstream import Answer, Request, Upstream, json_answer
 from tests.support.virtual import add_server, set_catalogue, tool, virtual_server
 
@@ -29,7 +29,7 @@ def test_a_tool_is_called_and_the_call_is_recorded(caller: LiveAsker, cast: Cast
 
     assert answer.status_code == 200, answer.text
     assert answer.json()["result"]["content"][0]["text"] == "42"
-    recorder.flush()
+    write_records()
     call = Call.objects.get(method="tools/call")
     assert (call.principal, call.item, call.outcome, call.client) == ("member", "add", "ok", "gatehouse-api 1")
     assert call.credential.startswith("api_key:")

@@ -17,7 +17,6 @@ from oauth2_provider.models import Grant
 from authflows.inbound.bearer import Unauthenticated, authenticate, still_signed_in
 from authflows.inbound.oauth import approvals
 from authflows.models import Approval, OAuthClient
-from proxy.record import recorder
 from servers import changes
 from servers.access import Principal
 from servers.changes import Feed
@@ -38,6 +37,7 @@ from tests.support.gateway import LiveGateway
 from tests.support.ide import CHALLENGE, REDIRECT_URI, VERIFIER, Ide, make_client, post_to
 from tests.support.mcp_upstream import calculator, serving
 from tests.support.other_process import run_elsewhere
+from tests.support.records import write_records
 from tests.support.upstream import Upstream
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.requirement("F-604")]
@@ -111,7 +111,7 @@ def test_a_client_that_knows_the_address_alone_signs_in_calls_refreshes_and_ends
         allow_private(url)
         answer = LiveAsker(gateway, pair["access_token"]).call(cast.server, "add", SUM)
     assert answer.json()["result"]["content"][0]["text"] == "42", answer.text
-    recorder.flush()
+    write_records()
     call, approval = Call.objects.get(method="tools/call"), Approval.objects.get()
     assert approval.server is None
     assert (call.principal, call.user_id, call.credential) == ("member", cast.member.pk, f"approval:{approval.pk}")
@@ -425,7 +425,7 @@ def test_approval_and_client_say_when_the_api_was_last_used(program: Ide) -> Non
     OAuthClient.objects.update(last_used_at=None)
     assert status_of(token) == 200
 
-    recorder.flush()
+    write_records()
 
     approval = Approval.objects.get()
     assert approval.last_used_at is not None

@@ -14,6 +14,7 @@ from tests.conftest import Cast
 from tests.support.calls import Caller, caller_for, message, tool_call
 from tests.support.gateway import LiveGateway
 from tests.support.processes import free_port
+from tests.support.records import write_records
 from tests.support.upstream import HANG_UP, Answer, Request, Upstream, json_answer
 from tests.support.virtual import add_server, set_catalogue, tool, virtual_server
 
@@ -189,14 +190,12 @@ def test_what_opened_our_door_never_leaves_through_a_member(gateway: LiveGateway
 
 @pytest.mark.requirement("F-801", "T57")
 def test_every_call_through_a_virtual_server_leaves_one_record(gateway: LiveGateway, cast: Cast) -> None:
-    from proxy.record import recorder
-
     with Upstream(well) as upstream:
         server = bundle_of(cast, ("m", f"{upstream.origin}/mcp"), ("down", nowhere()))
         caller = caller_for(gateway, server, cast.member)
         for name in ("m__echo", "down__echo", "m__nothing"):
             caller.post(tool_call(name))
-    recorder.flush()
+    write_records()
     found = {row.item: row.outcome for row in Call.objects.filter(server="bundle")}
     assert found["m__echo"] == "ok"
     assert found["down__echo"] == "upstream_connect"
