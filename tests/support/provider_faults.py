@@ -62,13 +62,14 @@ BAD_ANSWERS: dict[str, tuple[Reply, str, str]] = {
 
 
 class Page(HTMLParser):
-    """What there is to press in the main part of a page, but for where to read more."""
+    """What there is to press in the main part of a page: steps, and pages to read more on."""
 
     def __init__(self, response: Any) -> None:
         super().__init__()
         self.text = response.content.decode()
         self.words = unescape(self.text)
         self.steps: list[str] = []
+        self.help: list[str] = []
         self._in_main = False
         self.feed(self.text)
 
@@ -77,8 +78,7 @@ class Page(HTMLParser):
             self._in_main = True
         elif self._in_main and tag in ("a", "button"):
             target = dict(attrs).get("href") or tag
-            if not target.startswith("/portal/help/"):
-                self.steps.append(target)
+            (self.help if target.startswith("/portal/help/") else self.steps).append(target)
 
     def handle_endtag(self, tag: str) -> None:
         if tag == "main":
@@ -92,6 +92,7 @@ def assert_failed(response: Any, reason: str, sentence: str) -> Page:
     assert f"<code>{reason}</code>" in page.text
     assert sentence in page.words
     assert len(page.steps) == 1, page.steps
+    assert page.help == ["/portal/help/provider-refuses/"]
     assert "canary" not in page.text
     assert not Connection.objects.exists()
     return page
