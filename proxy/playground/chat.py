@@ -23,6 +23,7 @@ from proxy.playground import chat_request, chat_upstream
 from proxy.playground.chat_pieces import Piece
 from proxy.playground.chat_request import BadChat, ChatRequest, ChatTooLarge
 from proxy.playground.chat_trouble import trouble
+from proxy.playground.door import signed_out
 from servers.errors import DestinationRefused, GatewayError, SecretUnavailable
 from servers.model_endpoints import ModelRefused, Target, target_for
 
@@ -50,7 +51,7 @@ async def chat(request: HttpRequest) -> HttpResponseBase:
     """Ask a model and stream its answer. What is wrong with the request has a status, all else is the last piece."""
     person = await request.auser()
     if not person.is_authenticated:
-        return _refused("signed_out", "You are signed out. Reload the page and sign in again.", 401)
+        return signed_out()
     try:
         asked = chat_request.read(_body(request))
         if _answering[person.pk] >= _MOST_AT_ONCE:

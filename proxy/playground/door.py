@@ -24,8 +24,7 @@ async def mcp(request: HttpRequest, tenant: str, slug: str) -> HttpResponseBase:
     """Pass one message on as the signed-in person; the answer streams back as it comes."""
     person = await request.auser()
     if not person.is_authenticated:
-        text = "You are signed out. Reload the page and sign in again."
-        return JsonResponse({"code": "signed_out", "detail": text}, status=401)
+        return signed_out()
     headers = [
         (name, value)
         for name, value in ((name.lower(), value) for name, value in request.headers.items())
@@ -37,3 +36,9 @@ async def mcp(request: HttpRequest, tenant: str, slug: str) -> HttpResponseBase:
     # Its other headers are about the connection.
     content_type = answer.headers.get("content-type")
     return StreamingHttpResponse(answer.pieces, status=answer.status, content_type=content_type)
+
+
+def signed_out() -> JsonResponse:
+    """What a script of a page is told whose session has ended."""
+    text = "You are signed out. Reload the page and sign in again."
+    return JsonResponse({"code": "signed_out", "detail": text}, status=401)
